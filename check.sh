@@ -94,13 +94,15 @@ if [ "$(id -u)" = 0 ]; then
 else
   echo "the container image was NOT built: that needs root"
 fi
-say "macOS"
+say "macOS and Windows"
 # Compiled, not run. zig compiles the C parts.
-if rustup target add aarch64-apple-darwin 2>/dev/null; then
-  PATH="$CLIENTS/bin:$PATH" RUSTFLAGS="-D warnings" cargo-zigbuild check --locked --bin otas-proxy --target aarch64-apple-darwin
-else
-  echo "the target aarch64-apple-darwin cannot be added, so it was NOT checked"
-fi
+for target in aarch64-apple-darwin x86_64-pc-windows-gnu; do
+  if rustup target add "$target" 2>/dev/null; then
+    PATH="$CLIENTS/bin:$PATH" RUSTFLAGS="-D warnings" cargo-zigbuild check --locked --bin otas-proxy --target "$target"
+  else
+    echo "the target $target cannot be added, so it was NOT checked"
+  fi
+done
 say "documentation"; RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 say "dependencies"
 command -v cargo-deny >/dev/null || cargo install --locked --quiet cargo-deny --version "$DENY_VERSION"

@@ -17,8 +17,7 @@ mod stop;
 mod summary;
 
 use std::io;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::net::{self, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -50,6 +49,7 @@ use crate::deliver::Watch;
 use crate::peer::Peers;
 use crate::proxy::{self, Door, Shared};
 use crate::store::Store;
+use crate::system::ports::share;
 use crate::tls::CertAuthority;
 
 /// A running proxy with all its parts.
@@ -183,8 +183,8 @@ impl App {
     ///
     /// # Errors
     /// When there is no descriptor left.
-    pub fn share_listener(&self) -> io::Result<Option<OwnedFd>> {
-        self.listener.upgrade().map(|listener| listener.as_fd().try_clone_to_owned()).transpose()
+    pub fn share_listener(&self) -> io::Result<Option<net::TcpListener>> {
+        self.listener.upgrade().map(|listener| share(&listener)).transpose()
     }
 
     /// The CA that signs what agents are shown.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use rustix::time::{ClockId, clock_gettime};
+pub(crate) use crate::system::clock::thread_time as worked;
 
 /// A text of up to this many bytes needs no deadline: searching it takes less time than reading the clocks, at worst a
 /// millisecond.
@@ -35,12 +35,6 @@ impl Deadline {
     pub(crate) fn is_over(&self) -> bool {
         self.0.is_some_and(|end| Instant::now() >= end.wall && worked() >= end.work)
     }
-}
-
-/// The processor time that this thread has used.
-pub(crate) fn worked() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }
 
 #[cfg(test)]

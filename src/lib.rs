@@ -85,6 +85,7 @@ mod serving;
 pub mod sinks;
 pub mod stats;
 pub mod store;
+mod system;
 pub mod tls;
 mod users;
 mod visible;

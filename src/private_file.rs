@@ -1,12 +1,13 @@
 //! Private files: captured content, keys and tokens, readable only by their owner.
 
-use std::fs::{self, File, OpenOptions, Permissions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use rustix::fs::OFlags;
 use uuid::Uuid;
+
+use crate::system::files::{self, OpenOptionsExt as _};
+use crate::system::users;
 
 /// Permissions that others must not have.
 pub(crate) const OTHERS_MAY: u32 = 0o077;
@@ -19,8 +20,7 @@ pub(crate) const OTHERS_MAY_BUT_READ_AS_A_GROUP: u32 = 0o027;
 /// # Errors
 /// When the file cannot be opened, is a symbolic link, or is accessible to others and that cannot be changed.
 pub(crate) fn create(path: &Path) -> io::Result<File> {
-    let no_links = OFlags::NOFOLLOW.bits().cast_signed();
-    let opened = OpenOptions::new().write(true).create(true).mode(0o600).custom_flags(no_links).open(path);
+    let opened = files::open_no_link(OpenOptions::new().write(true).create(true).mode(0o600), path);
     let file = opened.map_err(|error| match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => {
             io::Error::new(error.kind(), "it is a symbolic link, which is not followed: use the file's own path")
@@ -40,18 +40,16 @@ pub(crate) fn create(path: &Path) -> io::Result<File> {
 /// # Errors
 /// When it is such a link.
 pub(crate) fn refuse_link_of_another_user(path: &Path) -> io::Result<()> {
-    refuse_link_unless_of(path, rustix::process::geteuid().as_raw())
+    users::effective().map_or(Ok(()), |user_id| refuse_link_unless_of(path, user_id))
 }
 
 fn refuse_link_unless_of(path: &Path, user_id: u32) -> io::Result<()> {
     const ROOT: u32 = 0;
-    match fs::symlink_metadata(path) {
-        Ok(found) if found.is_symlink() && ![user_id, ROOT].contains(&found.uid()) => Err(io::Error::new(
+    let link = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_symlink);
+    match link.and_then(|link| files::owner(&link)) {
+        Some(owner) if ![user_id, ROOT].contains(&owner) => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
-            format!(
-                "it is a symbolic link of another user (user id {}), which is not followed: remove it",
-                found.uid()
-            ),
+            format!("it is a symbolic link of another user (user id {owner}), which is not followed: remove it"),
         )),
         _ => Ok(()),
     }
@@ -83,14 +81,14 @@ pub(crate) fn create_if_absent(path: &Path, contents: impl FnOnce() -> io::Resul
 /// When the mode cannot be read or changed.
 pub(crate) fn close_to_others(path: &Path, harmful: u32) -> io::Result<()> {
     let found = fs::metadata(path)?;
-    let mode = found.permissions().mode() & 0o7777;
+    let mode = files::mode(&found).unwrap_or_default();
     // Pipes and devices store nothing.
     if !found.is_file() || mode & harmful == 0 {
         return Ok(());
     }
     let wanted = mode & !harmful;
     let shown = path.display();
-    fs::set_permissions(path, Permissions::from_mode(wanted)).map_err(|error| {
+    files::set_mode(path, wanted).map_err(|error| {
         io::Error::new(
             error.kind(),
             format!("others can read or write `{shown}` (mode {mode:04o}), and its mode cannot be changed: {error}"),
@@ -102,6 +100,9 @@ pub(crate) fn close_to_others(path: &Path, harmful: u32) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {

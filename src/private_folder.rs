@@ -1,10 +1,11 @@
 //! Whether others can replace our files in a folder: who may write in it may remove a file and put another in its place,
 //! whatever the file's own mode is.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::system::{files, users};
 
 /// Permissions with which others could write in a folder.
 const OTHERS_MAY_WRITE: u32 = 0o022;
@@ -37,13 +38,14 @@ pub(crate) enum Writers {
 /// When the folder's mode cannot be read.
 pub(crate) fn writers(folder: &Path) -> io::Result<Writers> {
     let found = fs::metadata(folder)?;
-    let (mode, owner, us) = (found.permissions().mode() & 0o7777, found.uid(), rustix::process::geteuid().as_raw());
+    let Some(mode) = files::mode(&found) else { return Ok(Writers::NoOthers) };
+    let (owner, us, root) = (files::owner(&found), users::effective(), Some(ROOT));
     // The owner of a sticky folder may remove the files of others.
-    let is_sticky = mode & STICKY != 0 && [us, ROOT].contains(&owner);
+    let is_sticky = mode & STICKY != 0 && [us, root].contains(&owner);
     Ok(match () {
         () if mode & OTHERS_MAY_WRITE == 0 => Writers::NoOthers,
-        () if is_sticky || (owner == ROOT && us != ROOT && is_mount_point(folder)) => Writers::Shared,
-        () => Writers::Others { mode, is_ours: owner == us || us == ROOT },
+        () if is_sticky || (owner == root && us != root && is_mount_point(folder)) => Writers::Shared,
+        () => Writers::Others { mode, is_ours: owner == us || us == root },
     })
 }
 
@@ -59,7 +61,7 @@ pub(crate) fn close_folder_of(file: &Path) -> io::Result<()> {
         return Ok(());
     }
     let (shown, wanted) = (folder.display(), mode & !WORLD_WRITABLE);
-    fs::set_permissions(folder, Permissions::from_mode(wanted)).map_err(|error| {
+    files::set_mode(folder, wanted).map_err(|error| {
         io::Error::new(
             error.kind(),
             format!(
@@ -81,8 +83,8 @@ pub(crate) fn close_folder_of(file: &Path) -> io::Result<()> {
 /// When it is such a file.
 pub(crate) fn refuse_file_of_another_user(file: &Path) -> io::Result<()> {
     let Ok(found) = fs::symlink_metadata(file) else { return Ok(()) };
-    let (owner, us) = (found.uid(), rustix::process::geteuid().as_raw());
-    if [us, ROOT].contains(&owner) || writers(folder_of(file))? == Writers::NoOthers {
+    let Some(owner) = files::owner(&found) else { return Ok(()) };
+    if [users::effective(), Some(ROOT)].contains(&Some(owner)) || writers(folder_of(file))? == Writers::NoOthers {
         return Ok(());
     }
     let message = format!(
@@ -118,6 +120,9 @@ fn mount_points() -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn set(path: &Path, mode: u32) {

@@ -12,7 +12,6 @@ pub(crate) mod registry;
 pub(crate) mod undone;
 
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use aws_lc_rs::rand;
@@ -20,6 +19,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub(crate) use self::registry::{register, register_pem};
+
+use crate::system::files::mode;
 
 /// What is shown in place of a secret.
 pub(crate) const MASK: &str = "****";
@@ -73,7 +74,7 @@ impl Secret {
 /// When the file's mode cannot be read, others may read or write the file, or another user put it into a shared folder.
 pub(crate) fn only_ours(file: &Path) -> io::Result<()> {
     crate::private_folder::refuse_file_of_another_user(file)?;
-    let mode = std::fs::metadata(file)?.permissions().mode() & 0o777;
+    let mode = mode(&std::fs::metadata(file)?).unwrap_or_default() & 0o777;
     if mode & 0o077 == 0 {
         return Ok(());
     }
@@ -86,6 +87,8 @@ pub(crate) fn only_ours(file: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

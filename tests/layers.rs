@@ -24,6 +24,7 @@ const LAYERS: [&[&str]; 11] = [
         "private_folder",
         "search",
         "secret",
+        "system",
         "users",
         "visible",
     ],

@@ -1,17 +1,13 @@
-//! The command that `run` starts: its signals and its exit code.
+//! The command that `run` starts.
 
-use std::future::poll_fn;
+use std::env::consts::EXE_SUFFIX;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
-use std::process::{ExitStatus, Stdio};
-use std::task::{Context, Poll};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
-use nix::unistd::getpgrp;
-use rustix::process::{Pid, Signal, kill_process};
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{self, SignalKind};
-use tokio_util::sync::CancellationToken;
+
+pub(super) use crate::system::child::{Signals, wait};
 
 /// The exit code of shells for a command that was not found.
 const NOT_FOUND: u8 = 127;
@@ -39,7 +35,7 @@ impl NotStarted {
     }
 
     fn why(&self) -> String {
-        let is_path = self.program.contains('/');
+        let is_path = is_path(&self.program);
         match self.source.kind() {
             io::ErrorKind::NotFound if is_path && Path::new(&self.program).exists() => {
                 "the program that its first line names (`#!`) does not exist".to_owned()
@@ -60,12 +56,26 @@ pub(super) fn is_there(command: &[String]) -> Result<(), NotStarted> {
     let missing = || NotStarted { program: program.to_owned(), source: io::Error::from(io::ErrorKind::NotFound) };
     let found = match std::env::var_os("PATH") {
         _ if program.is_empty() => false,
-        _ if program.contains('/') => Path::new(program).exists(),
-        Some(path) => std::env::split_paths(&path).any(|folder| folder.join(program).exists()),
+        _ if is_path(program) => is_at(program),
+        Some(path) => std::env::split_paths(&path).any(|folder| is_at(folder.join(program))),
         // The system's own search path.
         None => true,
     };
     if found { Ok(()) } else { Err(missing()) }
+}
+
+fn is_path(program: &str) -> bool {
+    program.contains(std::path::is_separator)
+}
+
+/// Whether there is such a program. On Windows, `.exe` may be left out.
+fn is_at(path: impl Into<PathBuf>) -> bool {
+    let mut path = path.into();
+    if path.exists() {
+        return true;
+    }
+    path.as_mut_os_string().push(EXE_SUFFIX);
+    path.exists()
 }
 
 /// Starts `command` with our stdin, stdout and stderr.
@@ -79,76 +89,4 @@ pub(super) fn start(command: &[String], variables: &[(&'static str, String)]) ->
         .stderr(Stdio::inherit())
         .spawn()
         .map_err(|source| NotStarted { program: program.to_owned(), source })
-}
-
-/// The signals that are passed on to the child. They are caught before it starts, so that none of them ends us alone.
-pub(super) struct Signals([(unix::Signal, Signal); 6]);
-
-impl Signals {
-    /// Cancelled by the next signal that asks to end. For use after the child has ended; earlier signals were meant for the child.
-    pub(super) async fn hurry(mut self) -> CancellationToken {
-        let hurry = CancellationToken::new();
-        while poll_fn(|cx| Poll::Ready(self.poll(cx).is_ready())).await {}
-        let cancel = hurry.clone();
-        tokio::spawn(async move {
-            while matches!(self.next().await, Signal::USR1 | Signal::USR2) {}
-            cancel.cancel();
-        });
-        hurry
-    }
-
-    /// Catches them from now on.
-    pub(super) fn catch() -> io::Result<Self> {
-        let caught = |kind: SignalKind, same: Signal| unix::signal(kind).map(|signal| (signal, same));
-        Ok(Self([
-            caught(SignalKind::terminate(), Signal::TERM)?,
-            caught(SignalKind::interrupt(), Signal::INT)?,
-            caught(SignalKind::quit(), Signal::QUIT)?,
-            caught(SignalKind::hangup(), Signal::HUP)?,
-            caught(SignalKind::user_defined1(), Signal::USR1)?,
-            caught(SignalKind::user_defined2(), Signal::USR2)?,
-        ]))
-    }
-
-    async fn next(&mut self) -> Signal {
-        poll_fn(|cx| self.poll(cx)).await
-    }
-
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Signal> {
-        let arrived = self.0.iter_mut().find_map(|(signal, same)| signal.poll_recv(cx).is_ready().then_some(*same));
-        arrived.map_or(Poll::Pending, Poll::Ready)
-    }
-}
-
-/// Waits for the child, passing on the signals that we get meanwhile.
-pub(super) async fn wait(child: &mut Child, signals: &mut Signals) -> io::Result<u8> {
-    let pid = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    loop {
-        let received = tokio::select! {
-            biased;
-            status = child.wait() => return status.map(code),
-            received = signals.next() => received,
-        };
-        // The terminal has sent it to the child already.
-        if matches!(received, Signal::INT | Signal::QUIT) && from_terminal() {
-            continue;
-        }
-        if let Some(pid) = pid
-            && let Err(error) = kill_process(pid, received)
-        {
-            tracing::debug!(%error, "the child is gone already");
-        }
-    }
-}
-
-/// Whether we are in a terminal's foreground, so that its keys reach the child too.
-fn from_terminal() -> bool {
-    std::fs::File::open("/dev/tty")
-        .is_ok_and(|tty| rustix::termios::tcgetpgrp(&tty).is_ok_and(|group| group.as_raw_pid() == getpgrp().as_raw()))
-}
-
-/// The child's own exit code; like shells, 128 plus the signal's number if a signal ended it.
-fn code(status: ExitStatus) -> u8 {
-    let code = status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1);
-    u8::try_from(code).unwrap_or(1)
 }

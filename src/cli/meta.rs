@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::command_line;
+use crate::system::{self, machine};
 use crate::{known_agents, users};
 
 /// Words of a command that may name the agent: what follows is its task.
@@ -15,7 +16,7 @@ pub(super) fn of_this_process(command: &[String], own: &[(String, String)]) -> V
     if let Some(agent) = agent(command) {
         meta.insert("agent".into(), json!(agent));
     }
-    meta.insert("host".into(), json!(rustix::system::uname().nodename().to_string_lossy()));
+    meta.insert("host".into(), json!(machine::name()));
     meta.insert("user".into(), json!(user()));
     meta.insert("pid".into(), json!(std::process::id()));
     let now = time::OffsetDateTime::now_utc();
@@ -34,10 +35,10 @@ fn agent(command: &[String]) -> Option<&'static str> {
     words.take(AGENT_WORDS).find_map(known_agents::of_program)
 }
 
-/// Who runs this process: by `USER`, else by the user id.
+/// Who runs this process: by the variable for it, else by the user id.
 fn user() -> String {
-    let named = std::env::var("USER").ok().filter(|name| !name.is_empty());
-    named.unwrap_or_else(|| users::name(rustix::process::getuid().as_raw()))
+    let named = std::env::var(system::users::NAME).ok().filter(|name| !name.is_empty());
+    named.or_else(|| system::users::real().map(users::name)).unwrap_or_default()
 }
 
 #[cfg(test)]

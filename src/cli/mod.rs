@@ -255,7 +255,7 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     {
         let _inside = runtime.enter();
-        signals::file_size_limit_is_an_error()?;
+        crate::system::signals::file_size_limit_is_an_error()?;
     }
     Ok(runtime)
 }

@@ -2,8 +2,7 @@
 //! process of ours keeps the port while they live, and answers each of their calls with an explanation.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Done, command_line, say};
 use crate::app::App;
 use crate::peer::{self, Ends, Peers};
+use crate::system::{ports, terminal};
 use crate::{proxy, serving, visible};
 
 /// The command by which `run` starts it. Help and completions do not list it, because it is for `run` only.
@@ -95,11 +95,11 @@ pub(super) async fn see_to(app: &App, command: &[String]) {
 }
 
 /// Starts the process that keeps the port.
-fn keep(port: OwnedFd, ended: &Ended) -> std::io::Result<()> {
+fn keep(port: TcpListener, ended: &Ended) -> std::io::Result<()> {
     // Nothing of our environment is needed; with the id of an outer run it would count as a process of that one.
     let mut command = tokio::process::Command::new(std::env::current_exe()?);
     command.arg(COMMAND).env_clear().env(VARIABLE, serde_json::to_string(ended)?).current_dir("/");
-    command.stdin(Stdio::from(port)).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    command.stdin(ports::to_stdin(port)?).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     Ok(())
 }
 
@@ -107,9 +107,8 @@ fn keep(port: OwnedFd, ended: &Ended) -> std::io::Result<()> {
 pub(super) fn run() -> Done {
     let text = std::env::var(VARIABLE).map_err(|_| format!("`{COMMAND}` is started by `otas-proxy run` only"))?;
     let ended: Ended = serde_json::from_str(&text)?;
-    // A Unix session of its own: what ends the terminal's processes does not end this one. It fails only if it has one already.
-    let _ = rustix::process::setsid();
-    let listener = std::net::TcpListener::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    terminal::leave();
+    let listener = ports::from_stdin()?;
     listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(refuse_all(listener, ended))?;
@@ -124,7 +123,7 @@ struct Refusal {
     local: SocketAddr,
 }
 
-async fn refuse_all(listener: std::net::TcpListener, ended: Ended) -> std::io::Result<()> {
+async fn refuse_all(listener: TcpListener, ended: Ended) -> std::io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let local = listener.local_addr()?;
     let peers = Peers::new(local.ip(), true, false, Vec::new())?;

@@ -3,9 +3,9 @@
 
 use std::fs::DirBuilder;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use crate::system::files::{DirBuilderExt as _, LIST};
 use crate::tls::{hand_out_file, make_readable};
 
 /// For Node before 22.21: `http`, `https` and `fetch`.
@@ -57,8 +57,8 @@ impl Preload {
     pub(super) fn python_path(&self, parent: Option<String>) -> String {
         let own = self.python.display().to_string();
         match parent.filter(|path| !path.is_empty()) {
-            Some(path) if path.split(':').next() == Some(&own) => path,
-            Some(path) => format!("{own}:{path}"),
+            Some(path) if path.split(LIST).next() == Some(&own) => path,
+            Some(path) => format!("{own}{LIST}{path}"),
             None => own,
         }
     }

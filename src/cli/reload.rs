@@ -1,14 +1,11 @@
 //! New settings while `serve` runs: after SIGHUP, or when a file of settings has changed.
 
 use std::collections::BTreeMap;
-use std::fs::Metadata;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::Signal;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
@@ -16,6 +13,8 @@ use super::{chain, inherited, say};
 use crate::app::{Reloaded, Reloader};
 use crate::config::{Config, Flags, settings_places};
 use crate::redact::masked;
+use crate::system::files::{Stamp, stamp};
+use crate::system::signals::Hangup;
 
 /// How often the files are looked at.
 const LOOK: Duration = Duration::from_secs(2);
@@ -38,15 +37,13 @@ pub(super) struct Reloading {
 }
 
 /// The states of the files that settings are read from.
-pub(super) type Stamps = BTreeMap<PathBuf, Stamp>;
-
-/// What tells one state of a file from another: device, inode, size, and times in nanoseconds. `None`: there is no such file. Links
-/// are followed, so the state changes also when a link leads elsewhere, as Kubernetes does it.
-type Stamp = Option<(u64, u64, u64, i128, i128)>;
+///
+/// `None`: there is no such file. Links are followed, so the state changes also when a link leads elsewhere, as Kubernetes does it.
+pub(super) type Stamps = BTreeMap<PathBuf, Option<Stamp>>;
 
 impl Reloading {
     /// Takes new settings over, for ever. What became of them is said once for each change.
-    pub(super) async fn follow(self, mut hangup: Signal) {
+    pub(super) async fn follow(self, mut hangup: Hangup) {
         let this = Arc::new(self);
         let mut every = interval_at(Instant::now() + LOOK, LOOK);
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -55,7 +52,7 @@ impl Reloading {
         let mut awaited: Vec<&str> = Vec::new();
         loop {
             let trigger = tokio::select! {
-                Some(()) = hangup.recv() => Trigger::Signal,
+                () = hangup.recv() => Trigger::Signal,
                 _ = every.tick() => Trigger::File,
             };
             let now = match trigger {
@@ -144,15 +141,6 @@ impl Trigger {
             Self::File => "a file of the settings has changed",
         }
     }
-}
-
-fn stamp(file: &Path) -> Stamp {
-    let of = |found: Metadata| {
-        let ns = |seconds: i64, rest: i64| i128::from(seconds) * 1_000_000_000 + i128::from(rest);
-        let (modified, changed) = (ns(found.mtime(), found.mtime_nsec()), ns(found.ctime(), found.ctime_nsec()));
-        (found.dev(), found.ino(), found.size(), modified, changed)
-    };
-    std::fs::metadata(file).ok().map(of)
 }
 
 /// What became of the new settings, in words.

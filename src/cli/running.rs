@@ -3,7 +3,6 @@
 
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +11,7 @@ use serde_json::Value;
 use super::admin_call::{self, reachable};
 use crate::config::state_folder;
 use crate::secret::only_ours;
+use crate::system::files::{DirBuilderExt as _, OpenOptionsExt as _};
 
 /// A proxy that runs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

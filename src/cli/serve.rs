@@ -11,6 +11,7 @@ use super::{Done, agent_dir, chosen, inherited, meta, running, say as said, sign
 use crate::app::{App, fleet};
 use crate::config::{Flags, Sink};
 use crate::deliver::{SessionState, Status};
+use crate::system::signals::Hangup;
 
 /// Run the proxy until SIGTERM or SIGINT
 ///
@@ -36,7 +37,7 @@ pub(super) fn run(args: Args) -> Done {
     own.push(loaded.config.listen.proxy);
     super::runtime()?.block_on(async {
         let stop = signals::termination()?;
-        let hangup = signals::hangup()?;
+        let hangup = Hangup::listen()?;
         inherited::apply(&mut loaded, args.upstream, &own);
         let otas = loaded.config.otas.clone();
         let sinks: Vec<String> = loaded.config.sinks.iter().map(Sink::name).collect();

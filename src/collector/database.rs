@@ -3,8 +3,7 @@
 //! WAL with `synchronous=NORMAL`: an event that was answered with 201 survives a kill of the process, but perhaps not a power
 //! loss.
 
-use std::fs::{self, OpenOptions, Permissions};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs::OpenOptions;
 use std::path::Path;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use super::jwt::{Claims, Signer};
 use super::limits::Columns;
 use super::stored::{StoredEvent, StoredSession};
 use super::{Agent, key};
+use crate::system::files::{OpenOptionsExt as _, set_mode};
 
 const SCHEMA_VERSION: i64 = 1;
 const SCHEMA: &str = "
@@ -243,7 +243,7 @@ impl Database {
 /// SQLite gives its `-wal` and `-shm` files the mode of the database.
 fn keep_private(path: &Path) -> std::io::Result<()> {
     OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-    fs::set_permissions(path, Permissions::from_mode(0o600))
+    set_mode(path, 0o600)
 }
 
 fn schema_version(connection: &Connection) -> Result<i64, LedgerError> {
@@ -294,6 +294,9 @@ fn unreadable(column: usize, error: impl std::error::Error + Send + Sync + 'stat
 
 #[cfg(test)]
 mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
     use crate::secret::Secret;
 

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::system::users::HOME;
+
 const OURS: &str = "otas-proxy";
 
 /// `$XDG_DATA_HOME/otas-proxy` or `~/.local/share/otas-proxy`. `None` when neither variable is of use.
@@ -23,7 +25,7 @@ pub fn state(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
 fn base(env: &dyn Fn(&str) -> Option<String>, variable: &str, below_home: &str) -> Option<PathBuf> {
     // "If an implementation encounters a relative path in any of these variables it should [...] ignore it."
     let absolute = |name: &str| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    absolute(variable).or_else(|| Some(absolute("HOME")?.join(below_home))).map(|folder| folder.join(OURS))
+    absolute(variable).or_else(|| Some(absolute(HOME)?.join(below_home))).map(|folder| folder.join(OURS))
 }
 
 #[cfg(test)]

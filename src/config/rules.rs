@@ -40,6 +40,11 @@ pub(super) fn broken_rules(config: &Config) -> impl Iterator<Item = (&'static st
             "is the same address as `listen.proxy`; give one of them another port",
         ),
         (
+            !listen.transparent.is_empty() && !cfg!(target_os = "linux"),
+            keys::LISTEN_TRANSPARENT,
+            "needs Linux: other systems do not say where a connection was redirected from; remove it",
+        ),
+        (
             !listen.transparent.is_empty() && session.scope == Scope::Credential,
             keys::LISTEN_TRANSPARENT,
             "agents that are redirected know of no proxy, so they give no credentials; use another `session.scope`",

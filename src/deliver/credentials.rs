@@ -1,12 +1,11 @@
 //! The agent key, and the key file, which may change while we run.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::config::{self, read_key_file};
 use crate::secret::Secret;
 use crate::store::{KeySource, key_id};
+use crate::system::files::{Stamp, stamp};
 
 /// An agent key.
 #[derive(Clone)]
@@ -41,9 +40,6 @@ pub(super) struct KeyFile {
     seen: Option<Stamp>,
 }
 
-/// Changes whenever a file is written or replaced: device, inode, length, change time.
-type Stamp = (u64, u64, u64, i64, i64);
-
 impl KeyFile {
     pub(super) fn new(path: PathBuf) -> Self {
         Self { path, seen: None }
@@ -52,8 +48,7 @@ impl KeyFile {
     /// The file's key, if the file has changed since the last call. A missing file counts as unchanged, because it may be in
     /// the middle of a replacement. Blocks.
     pub(super) fn look(&mut self) -> Option<Result<Secret, String>> {
-        let found = fs::metadata(&self.path).ok()?;
-        let stamp = (found.dev(), found.ino(), found.len(), found.ctime(), found.ctime_nsec());
+        let stamp = stamp(&self.path)?;
         if self.seen.replace(stamp) == Some(stamp) {
             return None;
         }
@@ -63,6 +58,8 @@ impl KeyFile {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]

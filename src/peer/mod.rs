@@ -32,7 +32,6 @@ mod unknown;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, OnceLock};
 
 #[cfg(target_os = "linux")]
@@ -49,6 +48,7 @@ pub use ends::{Ends, Owner, Place, User};
 pub use gate::Counts;
 pub use lookup::{OpenConnection, ProcessLookup};
 pub use process::{AgentRules, Facts, Process};
+pub use system::DiagSocket;
 
 /// Whether this system reports which user of this machine owns a connection to a port on loopback.
 pub fn tells_users() -> bool {
@@ -110,7 +110,7 @@ impl Peers {
     }
 
     /// From now on the owners of connections in a network namespace are asked of this socket of sock_diag(7), which was opened there.
-    pub fn look_inside(&self, diag: OwnedFd) {
+    pub fn look_inside(&self, diag: DiagSocket) {
         // An error means that there is one already: a run has one namespace.
         let _ = self.inside.set(system::Sockets::of_namespace(diag));
     }

@@ -25,6 +25,7 @@ use super::tunnel::{Accepted, Tunnel, begin_bare, dial_now, first_bytes};
 use super::upstream::Dialled;
 use crate::capture::Origin;
 use crate::peer::{Ends, Place, User};
+use crate::system::users;
 
 /// An agent that has sent nothing for this long may wait for its server to speak first, so the server is dialled.
 const SPEAKS_FIRST: Duration = Duration::from_millis(250);
@@ -182,7 +183,7 @@ async fn admit(tunnel: &Tunnel) -> Result<(), ProxyError> {
         return Err(ProxyError::NotRecordable);
     }
     // A rule that redirects our own connections, too, would lead each of them back to us.
-    let own = agent.user == Some(User::Local(rustix::process::geteuid().as_raw()));
+    let own = users::effective().is_some_and(|uid| agent.user == Some(User::Local(uid)));
     if own
         && agent.ends.place == Place::Redirected
         && agent.process().await.is_some_and(|process| process.facts.pid == std::process::id())

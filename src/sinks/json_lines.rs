@@ -6,7 +6,6 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
@@ -16,6 +15,7 @@ use super::Sent;
 use crate::private_file;
 use crate::private_folder;
 use crate::store::EventRow;
+use crate::system::files::{OpenOptionsExt as _, id, id_of_open};
 use crate::visible;
 
 /// The writing thread.
@@ -109,8 +109,7 @@ impl Out {
 
 /// Whether the file still has this name.
 fn is_at(file: &File, path: &Path) -> bool {
-    let named = std::fs::metadata(path).map(|found| (found.dev(), found.ino()));
-    matches!((named, file.metadata()), (Ok(named), Ok(open)) if named == (open.dev(), open.ino()))
+    id(path).is_some_and(|named| id_of_open(file) == Some(named))
 }
 
 /// Opens the file for appending, or creates it (0600). Half a line at its end, left by a crash or a full disk, is terminated.

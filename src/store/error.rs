@@ -7,6 +7,7 @@ use rusqlite::ErrorCode;
 use thiserror::Error;
 
 use super::sql::is_corruption;
+use crate::system::disk;
 
 /// Why a store operation failed.
 #[derive(Debug, Error)]
@@ -130,7 +131,7 @@ pub enum StoreError {
 
 /// SQLite reports a write beyond the file-size limit (EFBIG) as an I/O error.
 fn has_no_room(error: &rusqlite::Error) -> bool {
-    let limited = rustix::process::getrlimit(rustix::process::Resource::Fsize).current.is_some();
+    let limited = disk::has_file_size_limit();
     error.sqlite_error().is_some_and(|found| {
         found.code == rusqlite::ErrorCode::DiskFull
             || limited && found.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE

@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::system::files::{DirBuilderExt as _, OpenOptionsExt as _};
 
 /// The path with a suffix after its file name.
 pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
@@ -18,9 +19,14 @@ pub(super) fn beside(store: &Path, suffix: &str) -> PathBuf {
     with_suffix(&fs::canonicalize(store).unwrap_or_else(|_| store.to_owned()), suffix)
 }
 
+/// Opens a file to lock it, or creates it (0600). Windows locks only what can be read.
+pub(super) fn open_to_lock(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(path)
+}
+
 /// Creates a file (0600) and locks it, unless another process has the lock.
 pub(super) fn try_lock(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    let file = open_to_lock(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),

@@ -1,13 +1,13 @@
 //! A connection and the file it has open. Another handle may have moved that file aside.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
+use std::fs::File;
 use std::path::Path;
 
 use rusqlite::Connection;
 
 use super::StoreError;
 use super::open;
+use crate::system::files;
 
 /// A connection that knows whether its file is still the store.
 pub(super) struct Link {
@@ -16,19 +16,19 @@ pub(super) struct Link {
     file: Option<FileId>,
 }
 
-/// Device and inode. They identify a file whatever its name.
+/// What identifies a file whatever its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId(u64, u64);
 
 impl FileId {
     /// The file that has this name now.
     pub(super) fn of(path: &Path) -> Option<Self> {
-        std::fs::metadata(path).ok().map(|found| Self::of_open(&found))
+        files::id(path).map(|(volume, number)| Self(volume, number))
     }
 
-    /// The file that this metadata was read from.
-    pub(super) fn of_open(found: &Metadata) -> Self {
-        Self(found.dev(), found.ino())
+    /// The file that is open.
+    pub(super) fn of_open(file: &File) -> Option<Self> {
+        files::id_of_open(file).map(|(volume, number)| Self(volume, number))
     }
 
     /// As bytes, to be stored.

@@ -20,7 +20,7 @@ impl DeliveryLock {
     /// Whether it still excludes other processes. After the store's folder was renamed or deleted, other processes lock a new
     /// file in its place. Blocks.
     pub fn stands(&self) -> bool {
-        self.file.metadata().is_ok_and(|held| FileId::of(&self.path) == Some(FileId::of_open(&held)))
+        FileId::of_open(&self.file).is_some_and(|held| FileId::of(&self.path) == Some(held))
     }
 }
 

@@ -2,12 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, TransactionBehavior};
-use rustix::fs::{Access, AtFlags, CWD};
 
 use super::StoreError;
 use super::files::{create_folder, with_suffix};
@@ -15,7 +13,8 @@ use super::schema::{self, Recognised};
 use super::sql::{COLUMNS, is_corruption};
 use crate::private_file;
 use crate::private_folder;
-use crate::users;
+use crate::system::files::{OpenOptionsExt as _, may_write, owner};
+use crate::{system, users};
 
 /// How long a statement waits for another process that holds the store.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,16 +74,13 @@ pub(super) fn may_be_written(path: &Path) -> Result<(), StoreError> {
     for side in ["", "-wal", "-shm", ".lock"] {
         let file = with_suffix(path, side);
         let Ok(found) = std::fs::metadata(&file) else { continue };
-        if found.uid() != rustix::process::geteuid().as_raw() && !may_write(&file) {
-            return Err(StoreError::NotOurs { path: file, owner: users::name(found.uid()) });
+        if let Some(owner) = owner(&found).filter(|owner| Some(*owner) != system::users::effective())
+            && !may_write(&file)
+        {
+            return Err(StoreError::NotOurs { path: file, owner: users::name(owner) });
         }
     }
     Ok(())
-}
-
-/// Checked without opening the file: closing it again would release this process's locks on it (fcntl(2)).
-fn may_write(file: &Path) -> bool {
-    rustix::fs::accessat(CWD, file, Access::READ_OK | Access::WRITE_OK, AtFlags::EACCESS).is_ok()
 }
 
 /// Creates the file before SQLite does, so that others can never read it. SQLite gives its side files (`-wal`, `-shm`) the same

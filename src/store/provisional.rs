@@ -5,13 +5,13 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, TransactionBehavior, params};
 use serde_json::Value;
 
-use super::files::beside;
+use super::files::{beside, open_to_lock};
+use super::link::FileId;
 use super::sql::{TALLY, first_state, signed};
 use super::{NewEvent, SessionRow, State, Store, StoreError, Writer, sinks};
 use crate::event::{Llm, for_otas};
@@ -32,10 +32,10 @@ impl AliveLock {
     pub(super) fn of(store: &Path, holder: SessionRow) -> io::Result<Self> {
         let path = sign(store, holder);
         loop {
-            let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path)?;
+            let file = open_to_lock(&path)?;
             file.lock()?;
             // A process that searched for dead ones may have removed the file in between.
-            if fs::metadata(&path).is_ok_and(|found| file.metadata().is_ok_and(|ours| found.ino() == ours.ino())) {
+            if FileId::of(&path).is_some_and(|found| FileId::of_open(&file) == Some(found)) {
                 return Ok(Self { holder, path, _file: file });
             }
         }
@@ -63,7 +63,7 @@ fn sign(store: &Path, holder: SessionRow) -> PathBuf {
 /// Whether the process is dead. If so, its lock file is removed.
 fn is_dead(store: &Path, holder: SessionRow) -> bool {
     let path = sign(store, holder);
-    let Ok(file) = OpenOptions::new().append(true).open(&path) else { return true };
+    let Ok(file) = OpenOptions::new().read(true).append(true).open(&path) else { return true };
     match file.try_lock() {
         Ok(()) => {
             let _ = fs::remove_file(&path);
@@ -85,7 +85,7 @@ pub(super) fn is_in_use(store: &Path) -> bool {
     };
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     files.filter(|file| is_lock(&file.file_name())).any(|file| {
-        let opened = OpenOptions::new().append(true).open(file.path());
+        let opened = OpenOptions::new().read(true).append(true).open(file.path());
         opened.is_ok_and(|opened| opened.try_lock().is_err())
     })
 }

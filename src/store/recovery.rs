@@ -2,16 +2,15 @@
 //!
 //! SQLite's three files are renamed together: `events.db`, `-wal` and `-shm` become `events.db.corrupt-<time>`, and so on.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params_from_iter};
 
-use super::files::{create_folder, with_suffix};
+use super::files::{create_folder, open_to_lock, with_suffix};
 use super::link::{FileId, Link};
 use super::open::may_be_written;
 use super::sql::{ROW_BYTES, copy_secret};
@@ -82,7 +81,7 @@ fn is_of_another_kind(path: &Path) -> io::Result<bool> {
 
 /// Only one process at a time opens or moves the store. Released when dropped.
 fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new().create(true).append(true).mode(0o600).open(with_suffix(path, ".lock"))?;
+    let file = open_to_lock(&with_suffix(path, ".lock"))?;
     let started = Instant::now();
     loop {
         match file.try_lock() {
@@ -228,6 +227,7 @@ fn recount(new: &Connection) -> rusqlite::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::OpenOptions;
     use std::os::unix::fs::FileExt;
 
     use super::super::{Filter, NewEvent, Outcome, SessionRow, Settlement, Store, testing};

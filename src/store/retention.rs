@@ -18,6 +18,7 @@ use super::sql::{COLUMN_COUNT, COLUMNS, size_bytes};
 use super::{Gap, LossReason, StoreError, Writer, chunks, history, notes, sinks};
 use crate::clock::now_ms;
 use crate::event::{with_bodies, without_bodies};
+use crate::system::disk::{self, Disk};
 
 /// How large the store may become, and how long delivered events are retained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -271,17 +272,17 @@ fn note(gap: &mut Option<Gap>, rows: &[Candidate], events: u64, bodies: u64) {
 
 /// Free space of the store's disk for users without special rights. `None` if the system does not tell.
 pub(crate) fn free_disk_bytes(path: &std::path::Path) -> Option<u64> {
-    disk(path).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
+    disk(path).map(|disk| disk.free)
 }
 
-fn disk(path: &std::path::Path) -> Option<rustix::fs::StatVfs> {
+fn disk(path: &std::path::Path) -> Option<Disk> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| ".".as_ref());
-    rustix::fs::statvfs(folder).ok()
+    disk::of(folder)
 }
 
 /// How much of the store's disk is left free for a setting of `min_free_bytes`.
 pub(crate) fn left_free_bytes(path: &std::path::Path, min_free_bytes: u64) -> u64 {
-    let all = disk(path).map_or(u64::MAX, |disk| disk.f_blocks.saturating_mul(disk.f_frsize));
+    let all = disk(path).map_or(u64::MAX, |disk| disk.all);
     left_free(min_free_bytes, all)
 }
 

@@ -6,7 +6,6 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
@@ -15,6 +14,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::roots::system_roots;
 use super::{CertAuthority, pem, trust_store};
+use crate::system::files::{DirBuilderExt as _, OpenOptionsExt as _};
 
 /// The bundle in `tls.ca_dir` when nothing is merged in.
 pub const BUNDLE_FILE: &str = "bundle.pem";

@@ -1,13 +1,13 @@
 //! A folder with what agents need to trust us, for agents that must not see the CA's folder: those of other users and of other
 //! containers (`tls.agent_dir`). It never holds a key. Names in it are stable, because agents know them before it is written.
 
-use std::fs::{self, DirBuilder, Permissions};
+use std::fs::{self, DirBuilder};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use super::bundle::{self, AgentFiles, BUNDLE_FILE};
 use super::{CA_CERT_FILE, CertAuthority, pem, system_roots, trust_store};
+use crate::system::files::{self, DirBuilderExt as _};
 
 impl AgentFiles {
     /// Where they are in the folder for agents.
@@ -71,14 +71,17 @@ fn readable_folder(dir: &Path) -> io::Result<()> {
 /// # Errors
 /// When its mode cannot be changed.
 pub(crate) fn make_readable(path: &Path, mode: u32) -> io::Result<()> {
-    if fs::metadata(path)?.permissions().mode() & mode == mode {
+    if files::mode(&fs::metadata(path)?).is_none_or(|there| there & mode == mode) {
         return Ok(());
     }
-    fs::set_permissions(path, Permissions::from_mode(mode))
+    files::set_mode(path, mode)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]

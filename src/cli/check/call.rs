@@ -1,12 +1,12 @@
 //! The clients on the PATH, called side by side.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::env::consts::EXE_SUFFIX;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process_group};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use tokio::process::Command;
@@ -22,6 +22,7 @@ use super::judge::{self, Circumstances, Ended, Sight};
 use super::line::Line;
 use super::stage::{Stage, host_of};
 use crate::config::Config;
+use crate::system::child;
 use crate::tls::write_agent_files;
 
 /// The limit for one call, including the start of its program.
@@ -154,7 +155,8 @@ fn environment(stage: &Stage, as_is: Option<&Named>, preload: bool) -> Result<Ve
 async fn call(client: &Client, folder: &Path, set: &[(String, String)]) -> Ended {
     let host = host_of(client.name);
     let place = Place { host: &host, folder };
-    let started = Command::new(client.program)
+    let mut command = Command::new(client.program);
+    command
         .args((client.arguments)(&place))
         .envs(set.iter().map(|(name, value)| (name, value)))
         .envs((client.set)(&place))
@@ -162,14 +164,12 @@ async fn call(client: &Client, folder: &Path, set: &[(String, String)]) -> Ended
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
-        .kill_on_drop(true)
-        .spawn();
-    let child = match started {
+        .kill_on_drop(true);
+    let child = match child::in_own_group(&mut command).spawn() {
         Ok(child) => child,
         Err(error) => return Ended::NotStarted(error.to_string()),
     };
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
+    let id = child.id();
     match timeout(PATIENCE, child.wait_with_output()).await {
         Ok(Ok(done)) => Ended::Exited {
             code: done.status.code().unwrap_or(-1),
@@ -179,22 +179,16 @@ async fn call(client: &Client, folder: &Path, set: &[(String, String)]) -> Ended
         Ok(Err(error)) => Ended::NotStarted(error.to_string()),
         Err(_) => {
             // Dropping it ends the program itself; what it has started is its group.
-            if let Some(group) = group
-                && let Err(error) = kill_process_group(group, Signal::KILL)
-            {
-                tracing::debug!(%error, "a client's processes are gone already");
-            }
+            child::end_group(id);
             Ended::TooLate
         }
     }
 }
 
 fn on_path(program: &str) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    let executable = |path: PathBuf| {
-        std::fs::metadata(path).is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
-    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|dir| executable(dir.join(program))))
+    let program = format!("{program}{EXE_SUFFIX}");
+    std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|dir| child::is_executable(&dir.join(&program))))
 }
 
 /// The certificates in a file. `None`: it cannot be read.

@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::fs::DirBuilder;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,6 +35,7 @@ use super::super::meta;
 use crate::app::App;
 use crate::config::{Config, NextProxy};
 use crate::store::Filter;
+use crate::system::files::DirBuilderExt as _;
 
 /// A name below which there can be no host (RFC 6761, section 6.4).
 const DOMAIN: &str = "otas-proxy-check.invalid";

@@ -2,12 +2,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::line::Line;
 use crate::config;
 use crate::store::{free_disk_bytes, left_free_bytes};
+use crate::system::{self, files};
 use crate::users;
 
 /// It changes nothing: it only creates a file and removes it.
@@ -62,8 +62,8 @@ fn room(store: &config::Store, folder: &Path, free: Option<u64>, bound: u64) -> 
 
 /// Its owner, if it is not ours.
 fn owner(path: &Path) -> String {
-    let owner = fs::metadata(path).map(|found| found.uid()).ok();
-    let other = owner.filter(|uid| *uid != rustix::process::geteuid().as_raw());
+    let owner = fs::metadata(path).ok().and_then(|found| files::owner(&found));
+    let other = owner.filter(|_| owner != system::users::effective());
     other.map(|uid| format!(", which is owned by {}", users::name(uid))).unwrap_or_default()
 }
 

@@ -2,10 +2,10 @@
 
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::state_folder;
+use crate::system::files::DirBuilderExt as _;
 
 /// Where the demo's files are.
 pub(super) struct Place {

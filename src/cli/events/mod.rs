@@ -24,6 +24,7 @@ use crate::event::Stored;
 use crate::export::curl;
 use crate::run_view::{self, Limits};
 use crate::store::{CommandError, EventRow, Filter, Listed, Store, Viewer};
+use crate::system::terminal;
 use crate::visible;
 
 pub(super) use self::row::day;
@@ -255,8 +256,5 @@ fn open(flags: &Flags) -> Result<Store, Failure> {
 /// Characters in a line of the terminal; `None` when stdout is none.
 pub(super) fn terminal_width() -> Option<usize> {
     let stdout = io::stdout();
-    stdout.is_terminal().then(|| match rustix::termios::tcgetwinsize(&stdout) {
-        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
-        _ => USUAL_WIDTH,
-    })
+    stdout.is_terminal().then(|| terminal::columns(&stdout).map_or(USUAL_WIDTH, usize::from))
 }

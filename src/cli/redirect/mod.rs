@@ -7,13 +7,12 @@ mod rules;
 use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, Subcommand};
-use nix::unistd::{Uid, User};
 
 use self::cgroup::Cgroup;
 use self::rules::{Plan, Ports, TABLE, replacing};
 use super::{Done, Failure, Usage, say};
 use crate::config::Flags;
-use crate::users;
+use crate::{system, users};
 
 /// Redirect connections of agents that know nothing of proxies (Linux)
 ///
@@ -87,7 +86,8 @@ fn plan(whose: &Whose) -> Result<Plan, Failure> {
     let cgroups = whose.cgroup.iter().map(|path| Cgroup::find(path)).collect::<Result<_, _>>().map_err(Usage)?;
     let proxy_user = match &whose.proxy_user {
         Some(user) => id(user)?,
-        None => our_user(&|name| std::env::var(name).ok()),
+        None => our_user(&|name| std::env::var(name).ok())
+            .ok_or_else(|| Usage("packet rules of this kind need Linux".to_owned()))?,
     };
     if users.contains(&proxy_user) {
         return Err(Usage(format!(
@@ -101,10 +101,10 @@ fn plan(whose: &Whose) -> Result<Plan, Failure> {
 }
 
 /// Who uses the proxy here: under sudo, the user who called it.
-fn our_user(variable: &dyn Fn(&str) -> Option<String>) -> u32 {
-    let own = rustix::process::getuid().as_raw();
+fn our_user(variable: &dyn Fn(&str) -> Option<String>) -> Option<u32> {
+    let own = system::users::real()?;
     let called_by = variable("SUDO_UID").and_then(|uid| uid.parse().ok());
-    called_by.filter(|_| own == 0).unwrap_or(own)
+    Some(called_by.filter(|_| own == 0).unwrap_or(own))
 }
 
 /// The id of a user.
@@ -112,8 +112,8 @@ fn id(user: &str) -> Result<u32, Failure> {
     if let Ok(id) = user.parse() {
         return Ok(id);
     }
-    match User::from_name(user)? {
-        Some(user) => Ok(Uid::as_raw(user.uid)),
+    match system::users::id_of(user)? {
+        Some(id) => Ok(id),
         None => Err(Usage(format!("there is no user {user:?} on this machine")).into()),
     }
 }
@@ -155,9 +155,9 @@ mod tests {
     #[test]
     fn the_proxy_is_ours_or_of_who_called_sudo() {
         let own = rustix::process::getuid().as_raw();
-        assert_eq!(our_user(&|_| None), own);
+        assert_eq!(our_user(&|_| None), Some(own));
         let called = our_user(&|name| (name == "SUDO_UID").then(|| "4711".to_owned()));
-        assert_eq!(called, if own == 0 { 4711 } else { own });
+        assert_eq!(called, Some(if own == 0 { 4711 } else { own }));
     }
 
     #[test]

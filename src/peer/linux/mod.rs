@@ -40,7 +40,7 @@ impl Sockets {
     }
 
     /// Asks this socket of sock_diag(7), which was opened in another network namespace.
-    pub(super) fn of_namespace(diag: OwnedFd) -> Self {
+    pub(super) fn of_namespace(diag: DiagSocket) -> Self {
         Self::Diag(Diag::of(diag))
     }
 
@@ -66,6 +66,9 @@ impl Sockets {
 }
 
 /// The user that we run as.
+/// A socket of sock_diag(7) that was opened in another network namespace.
+pub type DiagSocket = OwnedFd;
+
 pub(super) fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }

@@ -3,7 +3,6 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Not as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 use crate::store::files::{beside, try_lock, with_suffix};
 use crate::store::link::FileId;
 use crate::store::sql::is_corruption;
+use crate::system::files::OpenOptionsExt as _;
 
 /// The form of the tables and of what is in them. An index of another version is made again.
 const VERSION: i64 = 2;

@@ -2,12 +2,12 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use super::error::{AuthorityError, io_error};
 use crate::private_file;
 use crate::private_folder::{self, Writers};
+use crate::system::files::{self, DirBuilderExt as _, OpenOptionsExt as _};
 
 /// The lock file of those that make or rotate a CA.
 const LOCK_FILE: &str = "ca.lock";
@@ -28,7 +28,8 @@ pub(super) fn create_dir(dir: &Path) -> Result<(), AuthorityError> {
 /// Allows one process at a time to make or rotate a CA. The lock is released when the file is dropped or its process ends.
 pub(super) fn lock(dir: &Path) -> Result<File, AuthorityError> {
     let path = dir.join(LOCK_FILE);
-    let open = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    // Windows locks only what can be read.
+    let open = OpenOptions::new().create(true).read(true).append(true).mode(0o600).open(&path);
     let file = open.map_err(|source| io_error("create", &path, source))?;
     file.lock().map_err(|source| io_error("lock", &path, source))?;
     Ok(file)
@@ -36,7 +37,8 @@ pub(super) fn lock(dir: &Path) -> Result<File, AuthorityError> {
 
 /// Refuses a key that others may read or write.
 pub(super) fn refuse_open_key(path: &Path) -> Result<(), AuthorityError> {
-    let mode = fs::metadata(path).map_err(|source| io_error("look at", path, source))?.permissions().mode() & 0o777;
+    let found = fs::metadata(path).map_err(|source| io_error("look at", path, source))?;
+    let mode = files::mode(&found).unwrap_or_default() & 0o777;
     match mode & private_file::OTHERS_MAY {
         0 => Ok(()),
         _ => Err(AuthorityError::TooOpen { path: path.to_owned(), mode }),
@@ -82,7 +84,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], mode: u32) -> Result<(), Author
 pub(super) fn rename(from: &Path, to: &Path) -> Result<(), AuthorityError> {
     fs::rename(from, to).map_err(|source| io_error("replace", to, source))?;
     let dir = to.parent().unwrap_or(Path::new("."));
-    File::open(dir).and_then(|dir| dir.sync_all()).map_err(|source| io_error("write", dir, source))
+    files::sync_folder(dir).map_err(|source| io_error("write", dir, source))
 }
 
 pub(super) fn read(path: &Path) -> Result<String, AuthorityError> {

@@ -1,0 +1,32 @@
+//! Ports that pass from one process to another.
+
+use std::io;
+use std::net;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::Stdio;
+
+use tokio::net::TcpListener;
+
+/// A second handle of a port.
+///
+/// # Errors
+/// When there is no descriptor left.
+pub(crate) fn share(listener: &TcpListener) -> io::Result<net::TcpListener> {
+    Ok(listener.as_fd().try_clone_to_owned()?.into())
+}
+
+/// The port as the standard input of another process.
+///
+/// # Errors
+/// When the system cannot do that.
+pub(crate) fn to_stdin(port: net::TcpListener) -> io::Result<Stdio> {
+    Ok(OwnedFd::from(port).into())
+}
+
+/// The port that this process was given as its standard input.
+///
+/// # Errors
+/// When there is no descriptor left, or the system cannot do that.
+pub(crate) fn from_stdin() -> io::Result<net::TcpListener> {
+    Ok(io::stdin().as_fd().try_clone_to_owned()?.into())
+}
