@@ -55,7 +55,7 @@ bench-store:
 burst events="2000":
     cargo bench --locked --bench burst -- --events {{events}}
 
-# What a fleet costs: a proxy into the queue, and a relay beside direct delivery (some two minutes). Needs nats-server.
+# What a fleet costs: a proxy into the queue, a relay beside direct delivery, a cluster, bodies that grow (some five minutes). Needs nats-server.
 fleet:
     cargo bench --locked --bench fleet
 
