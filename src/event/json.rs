@@ -368,7 +368,8 @@ fn address(out: &mut Vec<u8>, ip: IpAddr, port: Option<u16>) {
     }
 }
 
-fn digits(out: &mut Vec<u8>, mut value: u64) {
+/// A number in decimal digits.
+pub(super) fn digits(out: &mut Vec<u8>, mut value: u64) {
     let mut buffer = [0; 20];
     let mut at = buffer.len();
     loop {

@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::json::digits;
 use super::writer::EventWriter;
 use crate::agents::Part;
 use crate::capture::Exchange;
@@ -41,7 +42,7 @@ impl Ties {
     pub(super) fn of(out: &mut EventWriter<'_>, exchange: &Exchange, is_llm: bool) -> Self {
         let process = exchange.process.found();
         let line = process.iter().flat_map(|of| [&of.facts].into_iter().chain(&of.ancestors));
-        let processes = line.take(PROCESSES_MAX).map(|of| format!("{}.{}", of.pid, of.start_ticks)).collect();
+        let processes = line.take(PROCESSES_MAX).map(|of| named(of.pid, of.start_ticks)).collect();
         let agent = out.agent.as_ref().filter(|_| !is_llm);
         let part = |part: Part| agent.and_then(|agent| agent.get(part)).map(str::to_owned);
         let (session, thread) = (part(Part::Session), part(Part::Thread).or_else(|| part(Part::Agent)));
@@ -52,6 +53,15 @@ impl Ties {
         let hosts = hosts.map(|host| out.uncounted_line(host).into_owned()).collect();
         Self { processes, session, thread, address, hosts }
     }
+}
+
+/// A process, by its id and its start time. Made for each call, without the cost of `format!`.
+fn named(pid: u32, start_ticks: u64) -> String {
+    let mut name = Vec::with_capacity(24);
+    digits(&mut name, u64::from(pid));
+    name.push(b'.');
+    digits(&mut name, start_ticks);
+    String::from_utf8(name).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,5 +1,8 @@
 //! What lists, sums and prices read of a model call: its properties, as the store keeps them beside the event.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use serde_json::{Map, Value};
 
 use super::names;
@@ -45,7 +48,7 @@ impl Llm {
     /// From a member that is an object once `end` is appended.
     fn in_member(member: &[u8], end: &str) -> Option<Self> {
         // A quick check, because most calls are not model calls.
-        if !MARKS.iter().any(|mark| memchr::memmem::find(member, mark.as_bytes()).is_some()) {
+        if !MARKS.iter().any(|mark| mark.find(member).is_some()) {
             return None;
         }
         let object = member.iter().position(|byte| *byte == b'{').and_then(|at| member.get(at..))?;
@@ -183,7 +186,8 @@ impl Llm {
 }
 
 /// Texts of which at least one occurs in the properties of a model call.
-const MARKS: [&str; 3] = ["\"gen_ai.", "\"mcp.", "\"otas_proxy.llm."];
+static MARKS: LazyLock<[Finder<'static>; 3]> =
+    LazyLock::new(|| ["\"gen_ai.", "\"mcp.", "\"otas_proxy.llm."].map(Finder::new));
 
 fn is_of_agent(name: &str) -> bool {
     names::OF_AGENTS.contains(&name)

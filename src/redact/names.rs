@@ -26,6 +26,9 @@ pub(super) struct Names {
     /// The names are ours and the operator's, so nobody can choose ones with the same hash.
     keys: HashMap<Box<[u8]>, (Box<str>, Kind), RandomState>,
     headers: Vec<(Box<str>, HeaderKind)>,
+    /// The places of whole names in [`HEADERS`], and of the ends of names there.
+    known: HashMap<&'static str, usize, RandomState>,
+    ends: Vec<(&'static str, usize)>,
 }
 
 impl Names {
@@ -46,7 +49,10 @@ impl Names {
             add(&name, &format!("key.{name}"), Kind::Token);
         }
         let header = |name: &String| (format!("header.{}", name.to_ascii_lowercase()).into(), HeaderKind::Secret);
-        Self { keys: all, headers: headers.iter().map(header).collect() }
+        let patterns = || HEADERS.iter().map(|(id, _)| &id["header.".len()..]).zip(0..);
+        let known = patterns().filter(|(pattern, _)| !pattern.starts_with('*')).collect();
+        let ends = patterns().filter_map(|(pattern, at)| Some((pattern.strip_prefix('*')?, at))).collect();
+        Self { keys: all, headers: headers.iter().map(header).collect(), known, ends }
     }
 
     /// The ids of all rules on names.
@@ -72,7 +78,10 @@ impl Names {
         ) {
             return None;
         }
-        HEADERS.iter().find(|(id, _)| covers(&id["header.".len()..], name)).copied()
+        // The first rule that covers the name.
+        let ends = self.ends.iter().find(|(end, _)| name.ends_with(end)).map(|(_, at)| at);
+        let first = self.known.get(name).into_iter().chain(ends).min()?;
+        HEADERS.get(*first).copied()
     }
 
     /// The rule on a JSON member, a form field or a query parameter. `user[password]` counts as `password`.
@@ -254,6 +263,8 @@ mod tests {
         for (id, _) in HEADERS {
             let name = id.trim_start_matches("header.").replace('*', "x");
             assert!(names.header(&name).is_some(), "{id} is ruled out by its last letter");
+            let first = HEADERS.iter().find(|(id, _)| covers(&id["header.".len()..], &name)).copied();
+            assert_eq!(names.header(&name), first, "{name}");
         }
     }
 

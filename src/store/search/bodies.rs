@@ -1,5 +1,8 @@
 //! The texts of bodies and of models' answers, as searches compare them. A stream has an answer in pieces, and the event has it whole.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Deserialize;
 use serde_json::Value;
@@ -117,6 +120,20 @@ pub(super) fn inside(json: &[u8]) -> Vec<Vec<u8>> {
         .collect()
 }
 
+/// The same and perhaps more, for signatures: an event need not be parsed to find them, because each name of a member stands in its
+/// compact JSON as it is.
+pub(super) fn perhaps_inside(json: &[u8]) -> Vec<Vec<u8>> {
+    static MEMBERS: LazyLock<[Finder<'static>; 3]> =
+        LazyLock::new(|| ["\"request_body\":\"", "\"response_body\":\"", "\"text\":\""].map(Finder::new));
+    let Some(json) = unpack(json) else { return Vec::new() };
+    let begins = MEMBERS.iter().flat_map(|member| member.find_iter(&json).map(|at| at + member.needle().len() - 1));
+    let texts = begins.filter_map(|at| {
+        let text = serde_json::Deserializer::from_slice(json.get(at..)?).into_iter::<String>().next()?;
+        text.ok().filter(|text| !text.is_empty())
+    });
+    texts.map(|text| fold(&text)).collect()
+}
+
 /// The column `json` of an event of a call to a model. Empty: it is of another call, damaged or gone.
 pub(super) fn model_event(connection: &Connection, event: i64) -> rusqlite::Result<Vec<u8>> {
     let mut query = connection.prepare_cached("SELECT json FROM events WHERE id = ?1 AND llm <> ''")?;
@@ -146,5 +163,36 @@ pub(super) fn place(connection: &Connection, event: i64) -> rusqlite::Result<Opt
     match read {
         Err(error) if is_corruption(&error) => Ok(None),
         read => read,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_of_an_event_is_without_a_signature(texts in prop::array::uniform4(".*"), nested: bool) {
+            let [asked, answered, said, other] = &texts;
+            let mut event = json!({
+                "path": other,
+                "request_headers": json!({ "request_body": other, "text": asked }).to_string(),
+                "custom_properties": { "text": other, "request_body": other },
+                "request_body": asked,
+                "response_body": answered,
+                "metadata": { "llm": { "text": said } },
+            });
+            if nested {
+                event["request_body"] = event.to_string().into();
+            }
+            let json = event.to_string().into_bytes();
+            let perhaps = perhaps_inside(&json);
+            for text in inside(&json) {
+                prop_assert!(perhaps.contains(&text));
+            }
+        }
     }
 }

@@ -293,7 +293,7 @@ impl Memory {
                     }
                 }
             }
-            for text in bodies::inside(row.get_ref(3)?.as_blob()?) {
+            for text in bodies::perhaps_inside(row.get_ref(3)?.as_blob()?) {
                 bytes += text.len();
                 self.add(index, &text, |contents| contents.add_event(event))?;
             }
