@@ -193,6 +193,18 @@ async fn an_origin_that_never_answers_gets_504_in_the_end() {
 }
 
 #[tokio::test]
+async fn a_burst_of_connections_has_room_until_it_is_accepted() {
+    let limit = std::fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let proxy = TestProxy::new().run().await;
+    let asked = std::process::Command::new("ss").args(["-Hltn", &format!("sport = :{}", proxy.addr.port())]).output();
+    // `State Recv-Q Send-Q …`: of a socket that listens, the last is how many may wait.
+    let said = String::from_utf8(asked.expect("ss is installed (Debian package iproute2)").stdout).unwrap();
+    let room: u32 = said.split_whitespace().nth(2).unwrap().parse().unwrap();
+    assert_eq!(room, limit.trim().parse::<u32>().unwrap().min(4_096), "{said}");
+    proxy.stop().await;
+}
+
+#[tokio::test]
 async fn connections_above_the_limit_wait_for_their_turn() {
     let origin = TestOrigin::http().await;
     let proxy = TestProxy::new().with(|c| c.proxy.max_connections = 1).run().await;

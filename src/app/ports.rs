@@ -7,6 +7,7 @@ use tokio::net::TcpListener;
 
 use super::error::{AppError, step};
 use crate::config::Listen;
+use crate::system::ports;
 
 /// Ports that somebody else has opened for us, such as systemd. `None`: we open it ourselves.
 #[derive(Default)]
@@ -63,7 +64,9 @@ pub(super) async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener,
         }
         _ => e,
     };
-    TcpListener::bind(address).await.map_err(|e| step(format!("listen on {address} ({what})"), hint(e)))
+    let bound = TcpListener::bind(address).await;
+    let listening = bound.and_then(|listener| ports::let_wait(&listener).map(|()| listener));
+    listening.map_err(|e| step(format!("listen on {address} ({what})"), hint(e)))
 }
 
 pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr, AppError> {

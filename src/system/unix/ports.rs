@@ -7,6 +7,18 @@ use std::process::Stdio;
 
 use tokio::net::TcpListener;
 
+/// So many connections may wait until they are accepted. The system has a limit of its own (`net.core.somaxconn`, 4,096 by default).
+const WAITING: i32 = 4_096;
+
+/// Lets more connections wait for a port that listens. Of a burst of agents the system drops what has no room, and each tries
+/// again after 1, 3, 7 and more seconds.
+///
+/// # Errors
+/// When the system cannot do that.
+pub(crate) fn let_wait(listener: &TcpListener) -> io::Result<()> {
+    Ok(rustix::net::listen(listener, WAITING)?)
+}
+
 /// A second handle of a port.
 ///
 /// # Errors

@@ -7,6 +7,12 @@ use std::process::Stdio;
 
 use tokio::net::TcpListener;
 
+/// A port that listens keeps its queue.
+#[expect(clippy::unnecessary_wraps, reason = "it may fail on Unix")]
+pub(crate) fn let_wait(_: &TcpListener) -> io::Result<()> {
+    Ok(())
+}
+
 pub(crate) fn share(listener: &TcpListener) -> io::Result<net::TcpListener> {
     Ok(listener.as_socket().try_clone_to_owned()?.into())
 }
