@@ -117,8 +117,8 @@ pub(crate) struct Beside {
 /// Asks the process for it.
 pub(crate) type AskBeside = Arc<dyn Fn() -> BoxFuture<'static, Beside> + Send + Sync>;
 
-/// Serves the page over a store until `stop`, without a proxy, with what its process says of itself, and what else `more` has. Everything needs the token, but for the
-/// paths of [`serve`] that are open to everybody.
+/// Serves the page over a store until `stop`, without a proxy: with what its process says of itself, and what else `more` has.
+/// Everything needs the token, but for the paths of [`serve`] that are open to everybody.
 pub(crate) async fn serve_page(
     listener: TcpListener,
     store: &Store,
