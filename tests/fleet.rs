@@ -56,9 +56,7 @@ async fn a_full_stream_pushes_back_into_the_store() {
     if !is_installed("a_full_stream_pushes_back_into_the_store") {
         return;
     }
-    let fleet = Fleet::new(1, TestNats::start("")).await;
-    fleet.init(&["--max-bytes", "16KiB"]);
-    let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+    let (fleet, origin, proxy) = Fleet::with_a_proxy(&["--max-bytes", "16KiB"]).await;
     call(&proxy, &origin, 40).await;
     eventually("the proxy says that the stream is full", async || {
         proxy.app.watch().now().trouble.is_some_and(|trouble| trouble.contains("is full"))

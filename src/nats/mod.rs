@@ -3,7 +3,7 @@
 //! ```text
 //!  names     subjects and streams (pure)          message   an event as it travels (pure)
 //!  verdicts  messages of relays (pure)            streams   what `relay init` makes
-//!  rule      when a proxy may forget (pure)           link      the state of the connection
+//!  rule      when a proxy may forget (pure)       link      the state of the connection
 //! ```
 
 mod link;

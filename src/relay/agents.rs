@@ -25,7 +25,7 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// How its events are delivered. `settled` gets the rows that have a verdict.
+    /// How its events are delivered. `settled` gets what became of them.
     pub(super) fn delivery(&self, shared: &Shared, settled: mpsc::UnboundedSender<Vec<Fate>>) -> DeliverOptions {
         let (agent_key, agent_key_file) = (Some(self.key.clone()), Some(self.file.clone()));
         let own = Otas {

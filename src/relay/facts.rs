@@ -1,5 +1,6 @@
 //! What a relay shows of itself on its admin port, beside the page over its store.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -241,8 +242,8 @@ impl Now {
             Err(why) => json!({ "trouble": why }),
         };
         json!({
-            "relay": shared.id, "works": self.works, "holder": self.holder.as_ref().ok(), "agents": agents, "taken": self.taken, "delivered": self.delivered,
-            "dead": self.dead, "repeated": self.repeated, "dead_waiting_for_room": self.dead_waiting, "held": self.held,
+            "relay": shared.id, "works": self.works, "holder": self.holder.as_ref().ok(), "agents": agents,
+            "taken": self.taken, "delivered": self.delivered, "dead": self.dead, "repeated": self.repeated, "dead_waiting_for_room": self.dead_waiting, "held": self.held,
             "pending": self.pending, "in_flight": self.in_flight, "limit": self.limit,
             "lost_answers": self.delivery.lost_answers, "trouble": self.delivery.trouble, "queue": queue,
         })
@@ -288,7 +289,7 @@ fn signed(value: u64) -> i64 {
 }
 
 /// The agents with the most events in the queue.
-fn by_agent(shared: &Shared, waiting: &Waiting) -> std::collections::BTreeMap<String, u64> {
+fn by_agent(shared: &Shared, waiting: &Waiting) -> BTreeMap<String, u64> {
     let agent = |(subject, count): &(String, u64)| Some((shared.queue.names.agent_of(subject)?.to_owned(), *count));
     let mut agents: Vec<(String, u64)> = waiting.by_subject.iter().filter_map(agent).collect();
     agents.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
@@ -297,10 +298,10 @@ fn by_agent(shared: &Shared, waiting: &Waiting) -> std::collections::BTreeMap<St
 }
 
 /// Events of agents without a key here, by agent.
-fn without_a_key(shared: &Shared, waiting: &Waiting) -> std::collections::BTreeMap<String, u64> {
+fn without_a_key(shared: &Shared, waiting: &Waiting) -> BTreeMap<String, u64> {
     let agents = shared.agents.lock();
     let names = &shared.queue.names;
-    let mut without = std::collections::BTreeMap::new();
+    let mut without = BTreeMap::new();
     for (subject, count) in &waiting.by_subject {
         if let Some(agent) = names.agent_of(subject).filter(|agent| !agents.contains_key(*agent)) {
             *without.entry(agent.to_owned()).or_default() += count;

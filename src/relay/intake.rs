@@ -180,7 +180,7 @@ async fn store_all(shared: &Arc<Shared>, agent: &Agent, batch: Vec<Message>) -> 
 }
 
 async fn acknowledge(acker: &Acker) {
-    // If this fails, the server sends the message again, and the proxy is told the verdict again.
+    // If this fails, the server sends the message again. Then the proxy gets the same verdict twice.
     if let Err(error) = acker.ack().await {
         warn!(error = in_words(error.as_ref()), "cannot acknowledge a message");
     }

@@ -205,8 +205,8 @@ async fn active(shared: &Arc<Shared>, lost: &CancellationToken, stop: &Cancellat
     intake::remove_consumers(shared).await.map_err(|why| step("look at the queue's consumers".to_owned(), why))?;
     let deliveries = Deliveries::default();
     *shared.deliveries.lock() = Some(deliveries.watch());
-    let (settled, rows) = mpsc::unbounded_channel();
-    let finishing = tokio::spawn(outcome::finish(shared.clone(), rows, lost.clone()));
+    let (settled, fates) = mpsc::unbounded_channel();
+    let finishing = tokio::spawn(outcome::finish(shared.clone(), fates, lost.clone()));
     let mut intakes = JoinSet::new();
     let mut look = tokio::time::interval(LOOK);
     let mut looks = 0_u64;

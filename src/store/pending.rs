@@ -1,7 +1,6 @@
 //! The backlog, oldest first, as the deliverer of an agent key reads it.
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
-
 use uuid::Uuid;
 
 use super::chunks::Loader;

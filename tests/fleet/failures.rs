@@ -123,9 +123,7 @@ async fn a_server_that_loses_its_last_writes_loses_no_event() {
     if !is_installed("a_server_that_loses_its_last_writes_loses_no_event") {
         return;
     }
-    let mut fleet = Fleet::new(1, TestNats::start("")).await;
-    fleet.init(&[]);
-    let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+    let (mut fleet, origin, proxy) = Fleet::with_a_proxy(&[]).await;
     call(&proxy, &origin, 10).await;
     fleet.all_queued(10).await;
     // What the disk has at this moment.
@@ -160,9 +158,7 @@ async fn a_verdict_that_the_proxy_missed_is_asked_for() {
     if !is_installed("a_verdict_that_the_proxy_missed_is_asked_for") {
         return;
     }
-    let fleet = Fleet::new(1, TestNats::start("")).await;
-    fleet.init(&[]);
-    let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+    let (fleet, origin, proxy) = Fleet::with_a_proxy(&[]).await;
     call(&proxy, &origin, 5).await;
     fleet.all_queued(5).await;
     let (store, folder) = (proxy.app.store.clone(), proxy.folder);
@@ -267,9 +263,7 @@ async fn a_dead_event_stays_in_the_queue_while_its_stream_is_full() {
     if !is_installed("a_dead_event_stays_in_the_queue_while_its_stream_is_full") {
         return;
     }
-    let fleet = Fleet::new(1, TestNats::start("")).await;
-    fleet.init(&["--dead-max-bytes", "100"]);
-    let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+    let (fleet, origin, proxy) = Fleet::with_a_proxy(&["--dead-max-bytes", "100"]).await;
     fleet.otas.answer_all(Answer::refusal(400, "invalid_json"));
     let relay = fleet.relay();
     call(&proxy, &origin, 1).await;

@@ -59,9 +59,7 @@ async fn a_stream_that_was_deleted_gets_its_events_again() {
     if !is_installed("a_stream_that_was_deleted_gets_its_events_again") {
         return;
     }
-    let fleet = Fleet::new(1, TestNats::start("")).await;
-    fleet.init(&[]);
-    let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+    let (fleet, origin, proxy) = Fleet::with_a_proxy(&[]).await;
     call(&proxy, &origin, 5).await;
     fleet.all_queued(5).await;
     for stream in ["OTAS", "OTAS_DEAD", "OTAS_DONE", "OTAS_RELAYS"] {
@@ -82,9 +80,7 @@ async fn streams_are_deleted_while_a_relay_delivers_and_nothing_is_lost() {
     if !is_installed("streams_are_deleted_while_a_relay_delivers_and_nothing_is_lost") {
         return;
     }
-    let fleet = Fleet::new(1, TestNats::start("")).await;
-    fleet.init(&[]);
-    let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+    let (fleet, origin, proxy) = Fleet::with_a_proxy(&[]).await;
     let relay = fleet.relay();
     call(&proxy, &origin, 5).await;
     all_are(&proxy, State::Delivered, 5).await;
@@ -138,9 +134,7 @@ async fn streams_keep_what_they_have_when_they_are_made_again() {
     if !is_installed("streams_keep_what_they_have_when_they_are_made_again") {
         return;
     }
-    let fleet = Fleet::new(1, TestNats::start("")).await;
-    fleet.init(&["--max-bytes", "1MiB"]);
-    let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+    let (fleet, origin, proxy) = Fleet::with_a_proxy(&["--max-bytes", "1MiB"]).await;
     call(&proxy, &origin, 10).await;
     fleet.all_queued(10).await;
     let refused = fleet.try_init(&["--max-bytes", "1KiB"]).unwrap_err();
@@ -261,9 +255,7 @@ async fn a_relay_whose_store_keeps_nothing_that_is_settled_concludes_all_events(
     if !is_installed("a_relay_whose_store_keeps_nothing_that_is_settled_concludes_all_events") {
         return;
     }
-    let fleet = Fleet::new(1, TestNats::start("")).await;
-    fleet.init(&[]);
-    let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+    let (fleet, origin, proxy) = Fleet::with_a_proxy(&[]).await;
     // As on a disk without room: retention removes each event as soon as it has its verdict.
     let relay = TestRelay::start(fleet.relay_folder_of("min_free_bytes = 1125899906842624", ""));
     call(&proxy, &origin, 400).await;

@@ -15,6 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep};
 
 use crate::support::nats::TestNats;
+use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
 use crate::support::program::Folder;
 use crate::support::proxy::{PATIENCE, Running, TestProxy, eventually};
@@ -40,6 +41,14 @@ impl Fleet {
             keys.insert(id, key);
         }
         Self { otas, nats, keys, servers: None }
+    }
+
+    /// With one agent and its proxy, streams that `relay init` made with these arguments, and an origin to call.
+    pub(super) async fn with_a_proxy(init: &[&str]) -> (Self, TestOrigin, Running) {
+        let fleet = Self::new(1, TestNats::start("")).await;
+        fleet.init(init);
+        let (origin, proxy) = (TestOrigin::http().await, fleet.proxy(0).await);
+        (fleet, origin, proxy)
     }
 
     fn servers(&self) -> String {

@@ -1,7 +1,6 @@
 //! The pending events that are in memory (pure): those to publish, and those that wait for a verdict.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-
 use std::time::Duration;
 
 use aws_lc_rs::digest::{SHA256, digest};
