@@ -476,5 +476,7 @@ async fn checklist_48_without_the_origins_offer_extended_connect_is_an_error() {
     let again = Request::get(format!("https://localhost:{port}/")).body(Full::default()).unwrap();
     assert_eq!(sender.send_request(again).await.unwrap().status(), StatusCode::NO_CONTENT);
     drop(sender);
-    assert_eq!(proxy.events().await.len(), 2);
+    let events = proxy.events().await;
+    assert_eq!(events.len(), 3);
+    assert!(events[1]["error"].as_str().unwrap().starts_with("protocol_not_offered: "), "{}", events[1]);
 }

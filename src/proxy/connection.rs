@@ -33,6 +33,7 @@ use super::h2::AgentH2;
 use super::interim::AgentIo;
 use super::joined::Joined;
 use super::lenient::HTTP1_FIELDS;
+use super::offer::OfferLater;
 use super::pulse::{Stuck, UNTAKEN, WatchedIo};
 use super::send::give_back;
 use super::shared::Shared;
@@ -283,10 +284,13 @@ async fn serve_http2<S>(
 ) where
     S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
-    // WebSockets are offered only if the origin offers them (RFC 8441 section 3). A later offer would be too late for most agents.
-    let takes_websockets = match &upstream {
-        Some(upstream) => upstream.offers_extended_connect(&shared.rules().origins.websockets).await,
-        None => false,
+    let origins = shared.rules().origins.clone();
+    let offered = upstream.as_ref().map(|upstream| upstream.offers_extended_connect(origins));
+    let offered = async {
+        match offered {
+            Some(offered) => offered.await,
+            None => false,
+        }
     };
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
@@ -305,6 +309,7 @@ async fn serve_http2<S>(
         let requests = connection.clone();
         let (stream, pulse) = WatchedIo::new(Flushed::new(Prompt::new(stream), &connection.flushes));
         let (stream, kept) = AgentH2::new(stream);
+        let stream = OfferLater::of(stream, offered);
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Some(written) = kept.take(request.uri().path()) {
                 request.extensions_mut().insert(written);
@@ -319,10 +324,8 @@ async fn serve_http2<S>(
             .max_concurrent_streams(limits.streams)
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(H2_CONNECTION_WINDOW_BYTES)
-            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX));
-        if takes_websockets {
-            http2.enable_connect_protocol();
-        }
+            .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
+            .enable_connect_protocol();
         let mut serving = pin!(http2.serve_connection(TokioIo::new(stream), service));
         let over = async {
             tokio::select! {

@@ -271,6 +271,10 @@ impl ProxyError {
                 Ending::Reset { code: h2::Reason::INTERNAL_ERROR, all: true }
             }
             Self::Lost { .. } => Ending::Close,
+            // As an origin does without us that does not know the protocol (RFC 8441 section 3).
+            Self::NotOffered { protocol, .. } if version == Version::HTTP_2 && protocol == "websocket" => {
+                Ending::Reset { code: h2::Reason::PROTOCOL_ERROR, all: false }
+            }
             Self::StreamReset { code, .. } if version == Version::HTTP_2 => Ending::Reset { code: *code, all: false },
             _ => Ending::Answer,
         }

@@ -37,6 +37,7 @@ mod listener;
 mod lookup;
 mod message;
 mod names;
+mod offer;
 mod outgoing;
 mod passing;
 mod progress_timer;

@@ -28,7 +28,6 @@ use super::restore::{NextStandIn, RestoringIo, StandIn};
 use super::settings::{FirstFrame, OriginSettings};
 use super::target::{Target, TlsTarget};
 use super::tcp::{Dialled, OriginStream};
-use super::websockets::Websockets;
 use crate::capture::{Timings, TlsFacts};
 use crate::cause;
 use crate::proxy::error::ProxyError;
@@ -210,19 +209,29 @@ impl Upstream {
         }
     }
 
-    /// Whether the origin accepts extended CONNECT, or did so the last time.
-    pub(in crate::proxy) async fn offers_extended_connect(&self, remembered: &Websockets) -> bool {
-        let Sender::Http2(_, settings, ..) = &self.sender else { return false };
-        if settings.extended_connect().is_none()
-            && let Some(taken) = remembered.get(&self.target)
-        {
-            return taken;
+    /// Whether the origin accepts extended CONNECT, or did so the last time. Does not keep the connection.
+    pub(in crate::proxy) fn offers_extended_connect(
+        &self,
+        origins: Arc<Origins>,
+    ) -> impl Future<Output = bool> + Send + use<> {
+        let settings = match &self.sender {
+            Sender::Http1(..) => None,
+            Sender::Http2(_, settings, ..) => Some(settings.clone()),
+        };
+        let target = self.target.clone();
+        async move {
+            let (Some(settings), remembered) = (settings, &origins.websockets) else { return false };
+            if settings.extended_connect().is_none()
+                && let Some(taken) = remembered.get(&target)
+            {
+                return taken;
+            }
+            let taken = settings.takes_extended_connect().await;
+            if let Some(known) = settings.extended_connect() {
+                remembered.note(&target, known);
+            }
+            taken
         }
-        let taken = settings.takes_extended_connect().await;
-        if let Some(known) = settings.extended_connect() {
-            remembered.note(&self.target, known);
-        }
-        taken
     }
 
     /// Whether the origin accepts extended CONNECT (RFC 8441). Waits a moment for the origin's settings.
