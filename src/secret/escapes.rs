@@ -21,9 +21,15 @@ impl Unescaped {
             next_sign(text, at, is_sign, |text| memchr::memchr3(b'\\', b'%', b'&', text))
         };
         while let Some(start) = next(at) {
-            let Some((character, length)) = escape(&text[start..]) else {
-                at = start + 1;
-                continue;
+            let (character, length) = match simple(&text[start..]) {
+                Some(byte) => (Escaped::Byte(byte), 2),
+                None => match escape(&text[start..]) {
+                    Some(escape) => escape,
+                    None => {
+                        at = start + 1;
+                        continue;
+                    }
+                },
             };
             // Once, for the whole text: growing step by step copies the bytes again and again.
             if copied == 0 {
@@ -32,8 +38,10 @@ impl Unescaped {
             plain.bytes.extend_from_slice(&text[copied..start]);
             let here = plain.bytes.len();
             // Strings in strings have long rows of these.
-            let slashes = text[start..].iter().take_while(|byte| **byte == b'\\').count();
-            if slashes >= SLASHES_AT_ONCE {
+            if text[start + 1] == b'\\'
+                && let slashes = text[start..].iter().take_while(|byte| **byte == b'\\').count()
+                && slashes >= SLASHES_AT_ONCE
+            {
                 let pairs = slashes / 2;
                 plain.bytes.resize(here + pairs, b'\\');
                 plain.undone.note_all(here..here + 1, start..start + 2, pairs);
@@ -95,6 +103,16 @@ pub(crate) fn next_sign(
 enum Escaped {
     Byte(u8),
     Character(char),
+}
+
+/// The byte of an escape of two bytes at the beginning of a text: most escapes are quotes and line ends in JSON.
+#[inline]
+fn simple(text: &[u8]) -> Option<u8> {
+    match text {
+        [b'\\', byte @ (b'"' | b'\\' | b'/'), ..] => Some(*byte),
+        [b'\\', b'n', ..] => Some(b'\n'),
+        _ => None,
+    }
 }
 
 /// The escape at the beginning of a text, and its length in bytes.

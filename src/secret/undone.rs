@@ -57,6 +57,7 @@ impl Place {
 impl Undone {
     /// Adds the next escape: its character is at `here` in the copy, and the escape was at `stood` in the text. It has at most
     /// [`ESCAPE_MAX_BYTES`].
+    #[inline]
     pub(crate) fn note(&mut self, here: Range<usize>, stood: Range<usize>) {
         let mut gap = here.start - self.end.here;
         let (here_bytes, stood_bytes) = (here.len() as u8, stood.len() as u16);
