@@ -34,13 +34,26 @@ impl Fields {
 
     /// All values of `name` (lower case).
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(n, _)| *n == name).map(|(_, value)| value)
+        let mut rest = &self.0[..];
+        let fields = std::iter::from_fn(move || next(&mut rest));
+        fields.filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// The first value of `name` (lower case).
     pub fn get(&self, name: &str) -> Option<&[u8]> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, value)| value)
+        let mut rest = &self.0[..];
+        std::iter::from_fn(|| next(&mut rest)).find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
     }
+}
+
+/// Takes the first field off `fields`: its name and its value.
+fn next<'a>(fields: &mut &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let (name_length, rest) = fields.split_first_chunk::<4>()?;
+    let (value_length, rest) = rest.split_first_chunk::<4>()?;
+    let (name, rest) = rest.split_at_checked(u32::from_le_bytes(*name_length) as usize)?;
+    let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*value_length) as usize)?;
+    *fields = rest;
+    Some((name, value))
 }
 
 /// Names only: values may be secrets.
@@ -70,11 +83,7 @@ impl<'a> Iterator for Iter<'a> {
     type Item = (&'a str, &'a [u8]);
 
     fn next(&mut self) -> Option<Self::Item> {
-        let (name_length, rest) = self.0.split_first_chunk::<4>()?;
-        let (value_length, rest) = rest.split_first_chunk::<4>()?;
-        let (name, rest) = rest.split_at_checked(u32::from_le_bytes(*name_length) as usize)?;
-        let (value, rest) = rest.split_at_checked(u32::from_le_bytes(*value_length) as usize)?;
-        self.0 = rest;
+        let (name, value) = next(&mut self.0)?;
         // Names are ASCII: they come from a header map.
         Some((std::str::from_utf8(name).unwrap_or_default(), value))
     }

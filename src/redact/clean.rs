@@ -1,6 +1,8 @@
 //! Contents in which nothing was found, so that one that comes again is not searched again. Long texts are remembered window by
 //! window instead ([`windows`](super::windows)).
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use quick_cache::sync::Cache;
 
 use super::finding::Ends;
@@ -36,6 +38,8 @@ pub(super) struct CleanContents {
     named: Cache<Name, ()>,
     /// With the version of our own secrets that they were searched for.
     short: Cache<Box<[u8]>, u64>,
+    /// Whether any are remembered. The caches would add up their parts to answer that.
+    remembers: AtomicBool,
 }
 
 impl CleanContents {
@@ -45,6 +49,7 @@ impl CleanContents {
             namer: Namer::new(),
             named: Cache::new(bytes / BYTES_A_CONTENT),
             short: Cache::new(bytes / BYTES_A_SHORT_TEXT),
+            remembers: AtomicBool::new(bytes >= BYTES_A_CONTENT),
         }
     }
 
@@ -52,12 +57,13 @@ impl CleanContents {
     pub(super) fn remember_at_most(&self, bytes: usize) {
         self.named.set_capacity((bytes / BYTES_A_CONTENT) as u64);
         self.short.set_capacity((bytes / BYTES_A_SHORT_TEXT) as u64);
+        self.remembers.store(bytes >= BYTES_A_CONTENT, Ordering::Relaxed);
     }
 
     /// A content, with how it is searched and the version of our own secrets.
     pub(super) fn content<'t>(&self, content: &'t [u8], searched_as: SearchedAs, version: u64) -> Content<'t> {
         let kind = match searched_as {
-            _ if self.named.capacity() == 0 => return Content::Other,
+            _ if !self.remembers.load(Ordering::Relaxed) => return Content::Other,
             SearchedAs::Text(Ends { cut_start: false, cut_end: false }) if content.len() < NAMED_FROM_BYTES => {
                 return Content::Short(content, version);
             }

@@ -193,6 +193,9 @@ impl<'a> Masking<'a> {
     }
 
     fn apply(&mut self, text: &str, found: Vec<Finding<'a>>) -> Option<String> {
+        if found.is_empty() {
+            return None;
+        }
         let mut out = String::new();
         let mut copied = 0;
         let mut counts = std::mem::take(&mut self.counts);
