@@ -84,7 +84,7 @@ impl ContentType {
                 std::str::from_utf8(boundary).ok().filter(|boundary| (1..=70).contains(&boundary.len()))?;
             return named.then(|| Family::Multipart(boundary.to_owned()));
         }
-        let name = content.iter().take(SNIFFED_BYTES).position(|byte| *byte == b'=')?;
+        let name = memchr::memchr(b'=', &content[..content.len().min(SNIFFED_BYTES)])?;
         let of_name = |byte: &u8| {
             byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.' | b'[' | b']' | b'%' | b'+')
         };

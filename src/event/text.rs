@@ -30,7 +30,7 @@ pub(super) fn read<'a>(bytes: &'a [u8], content_type: &ContentType, cut: bool) -
         .and_then(|charset| decode(body, charset, cut))
         .or_else(|| utf_8(body, cut))
         .or_else(|| if content_type.family == Family::Text { unlabelled(body, cut) } else { None })?;
-    if !textual && text.text.as_bytes().contains(&0) { None } else { Some(text) }
+    if !textual && memchr::memchr(0, text.text.as_bytes()).is_some() { None } else { Some(text) }
 }
 
 /// Decodes the end of a body whose beginning was text in `charset`, from the first whole character. `None` if character

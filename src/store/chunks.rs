@@ -10,6 +10,7 @@ mod damage;
 mod load;
 mod parts;
 mod passages;
+mod references;
 mod salvage;
 mod save;
 mod sums;

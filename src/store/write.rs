@@ -139,6 +139,7 @@ impl Writer {
                 false => (sinks::id_beyond(&transaction)?, HashSet::new()),
             };
             let hasher = Hasher::of(&transaction)?;
+            self.saver.begin();
             let mut sums = Sums::default();
             let mut insert = transaction.prepare_cached(INSERT)?;
             let mut count = transaction.prepare_cached("UPDATE sessions SET total = total + ?2 WHERE id = ?1")?;
@@ -191,6 +192,7 @@ impl Writer {
                 };
                 count.execute(params![session.0, signed(appended)])?;
             }
+            self.saver.finish(&transaction)?;
             sums.add(&transaction)?;
         }
         if !noted.is_empty() {

@@ -6,7 +6,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, TransactionBehavior, params_from_iter};
 
 use super::parts::Parts;
-use super::save::count;
+use super::references::count;
 use super::sums::COUNT_AGAIN;
 use crate::store::sql::copy_secret;
 

@@ -1,6 +1,5 @@
 //! Storing bodies, in the transaction of their event.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use quick_cache::unsync::Cache;
@@ -11,6 +10,7 @@ use super::cut::{Hash, Hasher, cutter};
 use super::damage::Damage;
 use super::parts::{Part, Parts, add_run};
 use super::passages::{self, Passages, ends};
+use super::references::{References, count};
 use super::sums::Sums;
 use crate::chunking::KnownParts;
 use crate::event::BodyText;
@@ -31,6 +31,7 @@ pub(in crate::store) struct Saver {
     /// The names of chunks: the last passage of a conversation is cut anew with each call.
     chunks: KnownParts<Hash>,
     compressor: Option<Compressor<'static>>,
+    references: References,
     damage: Arc<Damage>,
     /// [`Damage::noted`], when `known` was last right.
     noted: u64,
@@ -53,6 +54,7 @@ impl Saver {
             passages: passages::none(),
             chunks: passages::no_chunks(),
             compressor: None,
+            references: References::default(),
             damage,
             noted: 0,
         }
@@ -65,7 +67,17 @@ impl Saver {
         self.chunks.clear();
     }
 
-    /// Stores the bodies of an event, unless they are short. `connection` is in a transaction.
+    /// A transaction begins, whatever became of the last one.
+    pub(in crate::store) fn begin(&mut self) {
+        self.references.clear();
+    }
+
+    /// Writes what its events left to the end of the transaction.
+    pub(in crate::store) fn finish(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.references.finish(connection)
+    }
+
+    /// Stores the bodies of an event, unless they are short. `connection` is in a transaction that [`Saver::begin`] was called for.
     pub(in crate::store) fn save(
         &mut self,
         connection: &Connection,
@@ -82,14 +94,19 @@ impl Saver {
         }
         let mut sums = Sums { logical_bytes: signed(text_bytes as u64), ..Sums::default() };
         let mut parts = self.numbered(connection, hasher, bodies, &mut sums)?;
-        if !refer(connection, &parts)? {
+        if !self.refer(connection, &parts)? {
             // A chunk that was remembered is gone. Those that were counted already are counted again, so this is undone.
             parts.runs().try_for_each(|run| count(connection, run, -1).map(drop))?;
             self.clear();
             parts = self.numbered(connection, hasher, bodies, &mut sums)?;
-            refer(connection, &parts)?;
+            self.refer(connection, &parts)?;
         }
         Ok(Saved { parts: Some(parts.encode()), sums })
+    }
+
+    /// Counts the references of an event. False: a chunk is gone.
+    fn refer(&mut self, connection: &Connection, parts: &Parts) -> rusqlite::Result<bool> {
+        parts.runs().try_fold(true, |all, run| Ok(self.references.add(connection, run)? && all))
     }
 
     /// The numbers of the chunks. New ones are stored.
@@ -186,23 +203,6 @@ impl Saver {
         let compressor = self.compressor.as_mut();
         compressor.and_then(|compressor| compressor.compress(text.as_bytes()).ok()).unwrap_or_default()
     }
-}
-
-/// Counts the references of an event. False: a chunk is gone.
-fn refer(connection: &Connection, parts: &Parts) -> rusqlite::Result<bool> {
-    let mut all = true;
-    for run in parts.runs() {
-        let counted = count(connection, run, 1)?;
-        all &= i64::try_from(counted).unwrap_or(i64::MAX) > run.end() - run.start();
-    }
-    Ok(all)
-}
-
-/// Counts one reference more or less to each chunk of a run. Gives how many of them are there.
-pub(super) fn count(connection: &Connection, run: &RangeInclusive<i64>, by: i64) -> rusqlite::Result<usize> {
-    connection
-        .prepare_cached("UPDATE chunk_refs SET refs = refs + ?3 WHERE chunk BETWEEN ?1 AND ?2")?
-        .execute(params![run.start(), run.end(), by])
 }
 
 /// Removes the references of an event, and the chunks that have none left. `parts`: its column. A damaged one may name chunks of

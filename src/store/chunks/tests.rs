@@ -173,6 +173,19 @@ fn people_read_whole_bodies_and_otas_gets_what_it_has_room_for() {
 }
 
 #[test]
+fn each_body_of_each_event_of_one_transaction_counts() {
+    let (_folder, store, session) = store();
+    let bodies = [REQUEST_AT, RESPONSE_AT].map(|at| body(at, &prose(5, 50_000)));
+    let events: [NewEvent<'_>; 3] = std::array::from_fn(|_| NewEvent { bodies: &bodies, ..NewEvent::plain(JSON) });
+    let mut writer = store.writer().unwrap();
+    for references in [6, 12] {
+        writer.append(session, &events.each_ref().map(|event| NewEvent { event_id: Uuid::now_v7(), ..*event })).unwrap();
+        let counted = ["min", "max"].map(|of| number(&store, &format!("SELECT {of}(refs) FROM chunk_refs")));
+        assert_eq!(counted, [references; 2]);
+    }
+}
+
+#[test]
 fn a_chunk_that_another_process_removed_is_stored_again() {
     let (_folder, store, session) = store();
     let bodies = [body(REQUEST_AT, &prose(5, 50_000))];
