@@ -2,6 +2,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 use rusqlite::Connection;
+use uuid::Uuid;
 
 use super::cut::cutter;
 use super::parts::{Part, Parts};
@@ -179,7 +180,9 @@ fn each_body_of_each_event_of_one_transaction_counts() {
     let events: [NewEvent<'_>; 3] = std::array::from_fn(|_| NewEvent { bodies: &bodies, ..NewEvent::plain(JSON) });
     let mut writer = store.writer().unwrap();
     for references in [6, 12] {
-        writer.append(session, &events.each_ref().map(|event| NewEvent { event_id: Uuid::now_v7(), ..*event })).unwrap();
+        writer
+            .append(session, &events.each_ref().map(|event| NewEvent { event_id: Uuid::now_v7(), ..*event }))
+            .unwrap();
         let counted = ["min", "max"].map(|of| number(&store, &format!("SELECT {of}(refs) FROM chunk_refs")));
         assert_eq!(counted, [references; 2]);
     }
