@@ -29,13 +29,16 @@ pub(super) fn joined(text: &str) -> (Vec<Joined>, usize) {
     }
     let mut places = Places::of(text);
     let mut plain = Lines::default();
+    let mut signs = lines::Signs::of(text);
     let (mut start, mut read) = (0, 0);
-    for end in lines::ends(text) {
-        // The array that was read may end in a later line. Most lines of pages and code hold nothing, and many are short.
-        if end < start + LINE_MIN_BYTES && !(arrays && end > start) {
-            start = start.max(end);
+    // Most lines of pages and code hold nothing.
+    while let Some(line) = signs.line(start) {
+        let end = line.end;
+        if line.len() < LINE_MIN_BYTES && !arrays {
+            start = end;
             continue;
         }
+        start = line.start;
         read += 1;
         let line = lines::content(&text[start..end]);
         let field = line.strip_prefix("data:");

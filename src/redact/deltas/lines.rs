@@ -1,6 +1,7 @@
 //! The lines of streams: what stands in front of their content, in quotes, in pages and in logs; and whether a text may have such
 //! lines.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
@@ -58,6 +59,37 @@ pub(super) fn ends(text: &str) -> impl Iterator<Item = usize> {
         next = length.map(|length| start + length + 1);
         Some(next.unwrap_or(text.len()))
     })
+}
+
+/// Finds the lines that may hold something of a stream: an object, an array or a `data:`.
+pub(super) struct Signs<'t> {
+    text: &'t [u8],
+    /// The next bracket, as far as it was searched for; `None`: there is none.
+    bracket: Option<usize>,
+    /// The same for `data:`.
+    data: Option<usize>,
+}
+
+impl<'t> Signs<'t> {
+    pub(super) fn of(text: &'t str) -> Self {
+        let text = text.as_bytes();
+        Self { text, bracket: memchr::memchr2(b'{', b'[', text), data: WORDS.data.find(text) }
+    }
+
+    /// The next such line of the text behind `from`, where a line begins, with its line end. `from` rises.
+    pub(super) fn line(&mut self, from: usize) -> Option<Range<usize>> {
+        let rest = self.text.get(from..)?;
+        if self.bracket.is_some_and(|at| at < from) {
+            self.bracket = memchr::memchr2(b'{', b'[', rest).map(|length| from + length);
+        }
+        if self.data.is_some_and(|at| at < from) {
+            self.data = WORDS.data.find(rest).map(|length| from + length);
+        }
+        let sign = [self.bracket, self.data].into_iter().flatten().min()?;
+        let start = memchr::memrchr(b'\n', &self.text[from..sign]).map_or(from, |end| from + end + 1);
+        let end = memchr::memchr(b'\n', &self.text[sign..]).map_or(self.text.len(), |end| sign + end + 1);
+        Some(start..end)
+    }
 }
 
 /// Whether a line between two lines of data is not a part of the stream.
