@@ -45,6 +45,11 @@ impl References {
 
 /// Counts so many references more or less to each chunk of a run. Gives how many of the chunks are there.
 pub(super) fn count(connection: &Connection, run: &RangeInclusive<i64>, by: i64) -> rusqlite::Result<usize> {
+    if run.start() == run.end() {
+        // A change of one row needs no copy of its page.
+        let one = "UPDATE chunk_refs SET refs = refs + ?2 WHERE chunk = ?1";
+        return connection.prepare_cached(one)?.execute([*run.start(), by]);
+    }
     connection
         .prepare_cached("UPDATE chunk_refs SET refs = refs + ?3 WHERE chunk BETWEEN ?1 AND ?2")?
         .execute(params![run.start(), run.end(), by])
