@@ -11,9 +11,8 @@ merge="$(find "$(rustc --print sysroot)" -name llvm-profdata | head -1)"
 counted="$PWD/target/pgo"
 rm -rf "$counted"
 
-# With --target, build scripts and macros are built without counters. The benchmarks kill the program, so it counts in the file (%c).
-export LLVM_PROFILE_FILE="$counted/%m-%p%c.profraw"
-export RUSTFLAGS="-Cprofile-generate=$counted -Cllvm-args=-runtime-counter-relocation"
+# With --target, build scripts and macros are built without counters.
+export RUSTFLAGS="-Cprofile-generate=$counted"
 cargo bench --locked --target "$host" --bench proxy -- --reps 1
 cargo bench --locked --target "$host" --bench llm -- --reps 1
 
