@@ -170,8 +170,7 @@ fn string_end(bytes: &[u8], start: usize, limit: usize) -> usize {
     let line = &bytes[..limit];
     let mut at = start;
     while at < limit {
-        let is_sign = |byte| matches!(byte, b'"' | b'\\');
-        match next_sign(line, at, is_sign, |text| memchr::memchr2(b'"', b'\\', text)) {
+        match next_sign(line, at, [b'"', b'\\']) {
             Some(sign) if line[sign] == b'\\' => at = sign + 2,
             Some(quote) => return quote,
             None => break,

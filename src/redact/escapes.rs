@@ -77,8 +77,7 @@ fn next_of_json(text: &str, signs: Range<usize>) -> Option<(Range<usize>, char)>
 fn next_of_markup(text: &str, signs: Range<usize>) -> Option<(Range<usize>, char)> {
     let bytes = text.as_bytes();
     let mut at = signs.start;
-    let find = |text: &[u8]| memchr::memchr(b'&', text);
-    while let Some(start) = next_sign(&bytes[..signs.end], at, |byte| byte == b'&', find) {
+    while let Some(start) = next_sign(&bytes[..signs.end], at, [b'&']) {
         if let Some((length, character)) = entities(&bytes[start + 1..]) {
             return Some((start..start + 1 + length, character));
         }
@@ -116,11 +115,7 @@ impl Shadow {
     pub(super) fn of_strings(text: &str) -> Option<Self> {
         let mut shadow = Self::default();
         let (mut copied, mut at) = (0, 0);
-        let next = |at| {
-            let is_sign = |byte| matches!(byte, b'"' | b'\\');
-            next_sign(text.as_bytes(), at, is_sign, |text| memchr::memchr2(b'"', b'\\', text))
-        };
-        while let Some(sign) = next(at) {
+        while let Some(sign) = next_sign(text.as_bytes(), at, [b'"', b'\\']) {
             let (char, bytes) = match text.as_bytes()[sign..] {
                 [b'"', ..] => ('\n', 1),
                 [_, b'n', ..] => ('\n', 2),

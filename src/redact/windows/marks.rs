@@ -38,10 +38,7 @@ pub(super) fn in_core(text: &str, core: Range<usize>) -> Vec<usize> {
         text: &bytes[..bytes.len().min(core.end + word.len() - 1)],
     };
     let objects = Places {
-        first: |text: &[u8]| {
-            let is_sign = |byte| matches!(byte, b'{' | b'[');
-            next_sign(text, 0, is_sign, |text| memchr::memchr2(b'{', b'[', text))
-        },
+        first: |text: &[u8]| next_sign(text, 0, [b'{', b'[']),
         last: |text: &[u8]| memchr::memrchr2(b'{', b'[', text),
         text: &bytes[..core.end],
     };
