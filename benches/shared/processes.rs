@@ -221,7 +221,8 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         // Not killed: a program that counts what it does (`just release-pgo`) writes it down when it ends.
-        let _ = rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
+        let _ =
+            rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
         let _ = self.0.wait();
     }
 }
