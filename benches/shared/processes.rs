@@ -195,7 +195,7 @@ pub fn started(command: &mut Command) -> (Process, String) {
     (process, line.rsplit_once(':').unwrap().1.trim().to_owned())
 }
 
-/// A process that is stopped when it is dropped.
+/// A process that is killed when it is dropped.
 pub struct Process(Child);
 
 impl Process {
@@ -220,9 +220,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Not killed: a program that counts what it does (`just release-pgo`) writes it down when it ends.
-        let _ =
-            rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), rustix::process::Signal::TERM);
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }

@@ -203,12 +203,14 @@ async fn a_full_stream_before_a_full_store_stops_no_agent() {
     let relay = fleet.relay();
     eventually("nothing waits", async || proxy.app.store.counts(None).unwrap().pending == 0).await;
     fleet.messages("OTAS", 0).await;
-    let arrived: Vec<String> = fleet.otas.events().await.iter().map(id_of).collect();
+    let events = fleet.otas.events().await;
+    let arrived: Vec<String> = events.iter().map(id_of).collect();
     let mut once = arrived.clone();
     once.sort();
     once.dedup();
     assert_eq!(once.len(), arrived.len(), "none is delivered twice");
-    assert!(arrived.len() < 400, "some were dropped: {}", arrived.len());
+    // The oldest events were dropped, or only their bodies.
+    assert!(events.iter().any(|event| event["method"] == "GAP"), "no loss is reported: {}", events.len());
     call(&proxy, &origin, 5).await;
     eventually("later calls arrive", async || fleet.otas.events().await.len() == arrived.len() + 5).await;
     drop(relay);
