@@ -34,15 +34,18 @@ impl Fields {
 
     /// All values of `name` (lower case).
     pub fn get_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let mut rest = &self.0[..];
-        let fields = std::iter::from_fn(move || next(&mut rest));
-        fields.filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+        self.raw().filter(move |(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
     }
 
     /// The first value of `name` (lower case).
     pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.raw().find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+    }
+
+    /// All fields, with their names as bytes.
+    fn raw(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = &self.0[..];
-        std::iter::from_fn(|| next(&mut rest)).find(|(n, _)| *n == name.as_bytes()).map(|(_, value)| value)
+        std::iter::from_fn(move || next(&mut rest))
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use futures_util::FutureExt as _;
+use futures_util::future::OptionFuture;
 use http::header::CONTENT_LENGTH;
 use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
@@ -285,13 +287,8 @@ async fn serve_http2<S>(
     S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
 {
     let origins = shared.rules().origins.clone();
-    let offered = upstream.as_ref().map(|upstream| upstream.offers_extended_connect(origins));
-    let offered = async {
-        match offered {
-            Some(offered) => offered.await,
-            None => false,
-        }
-    };
+    let offered = OptionFuture::from(upstream.as_ref().map(|upstream| upstream.offers_extended_connect(origins)));
+    let offered = offered.map(Option::unwrap_or_default);
     let connection = Arc::new(AgentConnection {
         shared: shared.clone(),
         agent: agent.clone(),

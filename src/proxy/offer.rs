@@ -9,10 +9,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, BytesMut};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-const FRAME_HEADER_BYTES: usize = 9;
-const SETTING_BYTES: usize = 6;
-/// SETTINGS_ENABLE_CONNECT_PROTOCOL.
-const ENABLE_CONNECT_PROTOCOL: [u8; 2] = [0, 8];
+use super::upstream::{ENABLE_CONNECT_PROTOCOL, FRAME_HEADER_BYTES, SETTING_BYTES};
+
 /// The most bytes that wait. Before the origin has said anything, there are only our settings and our own responses.
 const WAITING_MAX_BYTES: usize = 64 << 10;
 
@@ -44,10 +42,12 @@ impl<S: AsyncWrite + Unpin> OfferLater<S> {
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let State::Waiting { known, written } = &mut self.state {
             // Without a whole frame there is nothing that could be decided.
-            let Some(frame_bytes) = first_frame_bytes(written) else { return Poll::Pending };
+            if first_frame_bytes(written).is_none() {
+                return Poll::Pending;
+            }
             let taken = ready!(known.as_mut().poll(cx));
             let frames = std::mem::take(written);
-            self.state = State::Sending(if taken { frames } else { without_offer(frames, frame_bytes) });
+            self.state = State::Sending(if taken { frames } else { without_offer(frames) });
         }
         if let State::Sending(frames) = &mut self.state {
             while !frames.is_empty() {
@@ -71,11 +71,12 @@ fn first_frame_bytes(bytes: &[u8]) -> Option<usize> {
     (bytes.len() >= all).then_some(all)
 }
 
-/// These frames, of which the first is SETTINGS, without the offer.
-fn without_offer(frames: BytesMut, first_bytes: usize) -> BytesMut {
+/// These frames, of which the first is SETTINGS, without the offer. Less than a frame stays as it is.
+fn without_offer(frames: BytesMut) -> BytesMut {
+    let Some(first_bytes) = first_frame_bytes(&frames) else { return frames };
     let (first, rest) = frames.split_at(first_bytes);
     let (header, settings) = first.split_at(FRAME_HEADER_BYTES);
-    let is_other = |setting: &&[u8; SETTING_BYTES]| !setting.starts_with(&ENABLE_CONNECT_PROTOCOL);
+    let is_other = |setting: &&[u8; SETTING_BYTES]| !setting.starts_with(&ENABLE_CONNECT_PROTOCOL.to_be_bytes());
     let settings: Vec<u8> = settings.as_chunks().0.iter().filter(is_other).flatten().copied().collect();
     let length = (settings.len() as u32).to_be_bytes();
     BytesMut::from_iter([&length[1..], &header[3..], &settings, rest].concat())
@@ -138,9 +139,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for OfferLater<S> {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         if let State::Waiting { written, .. } = &mut this.state {
-            let frames = std::mem::take(written);
-            let first_bytes = first_frame_bytes(&frames).unwrap_or_default();
-            this.state = State::Sending(if first_bytes > 0 { without_offer(frames, first_bytes) } else { frames });
+            this.state = State::Sending(without_offer(std::mem::take(written)));
         }
         ready!(this.poll_open(cx))?;
         Pin::new(&mut this.inner).poll_shutdown(cx)

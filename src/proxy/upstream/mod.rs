@@ -29,6 +29,7 @@ pub use pool::Pool;
 pub use resolve::Resolver;
 pub(super) use responses::{ResponseNotes, Responses};
 pub(super) use restore::StandIn;
+pub(super) use settings::{ENABLE_CONNECT_PROTOCOL, FRAME_HEADER_BYTES, SETTING_BYTES};
 pub(super) use target::{Sharer, Target, TlsTarget, Way};
 pub use tasks::Tasks;
 pub(super) use tcp::{Dialled, OriginStream};

@@ -18,9 +18,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// SETTINGS_MAX_CONCURRENT_STREAMS.
 const MAX_CONCURRENT_STREAMS: u16 = 3;
 /// SETTINGS_ENABLE_CONNECT_PROTOCOL.
-const ENABLE_CONNECT_PROTOCOL: u16 = 8;
-const FRAME_HEADER_BYTES: usize = 9;
-const SETTING_BYTES: usize = 6;
+pub(in crate::proxy) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
+pub(in crate::proxy) const FRAME_HEADER_BYTES: usize = 9;
+pub(in crate::proxy) const SETTING_BYTES: usize = 6;
 /// No first frame is larger (RFC 9113 section 4.2).
 const FRAME_MAX_BYTES: usize = 16 << 10;
 
