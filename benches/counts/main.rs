@@ -33,8 +33,8 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let wanted = |name: &&str| args.text("--only").is_none_or(|only| name.contains(only));
-    let parts = parts::PARTS.into_iter().filter(|(name, _)| wanted(name));
-    let parts = parts.map(|(name, times)| (name, parts::count(name, times)));
+    let parts = parts::PARTS.into_iter().filter(|(name, ..)| wanted(name));
+    let parts = parts.map(|(name, times, runs)| (name, parts::count(name, times, runs)));
     let calls = end_to_end::NAMES.into_iter().filter(wanted).map(|name| (name, end_to_end::count()));
     let counted: Vec<(&str, u64)> = parts.chain(calls).collect();
     if std::env::args().any(|arg| arg == "--write") {
