@@ -9,7 +9,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
-use super::keeper::{Budget, Reservation};
+use super::budget::{Budget, Reservation};
 
 /// This many bytes may always wait, like the read buffer of a connection. More is taken from the memory budget of
 /// captures.

@@ -2,6 +2,7 @@
 
 mod arrivals;
 mod body;
+mod budget;
 mod caller;
 mod conclude;
 mod copies;
@@ -22,6 +23,7 @@ mod turn;
 
 pub use arrivals::Arrival;
 pub use body::CapturedBody;
+pub use budget::{Budget, Reservation};
 pub use caller::{AgentProcess, Caller, Credential, SessionTokens, Unlogged};
 pub use copies::Tap;
 pub use delivery::Flushes;
@@ -31,7 +33,7 @@ pub use exchange::{
 };
 pub use fault::OriginFault;
 pub use fields::Fields;
-pub use keeper::{Budget, Keeper, Kept, Limits, Reservation};
+pub use keeper::{Keeper, Kept, Limits};
 pub use recorder::{Recorder, Recording, Upstreamed};
 pub use sink::{Finished, Sink};
 pub use socket::{Passed, SocketReader, socket};

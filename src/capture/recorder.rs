@@ -16,9 +16,10 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 use uuid::Uuid;
 
 use super::arrivals::Arrivals;
+use super::budget::{Budget, Reservation};
 use super::conclude::conclude;
 use super::delivery::Flushes;
-use super::keeper::{Budget, Keeper, Kept, Limits, Reservation};
+use super::keeper::{Keeper, Kept, Limits};
 use super::model::{self, ModelTap, Reading};
 use super::shared::Shared;
 use super::sink::{Finished, Sink};

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::RwLock;
 
-use super::keeper::{Budget, Limits};
+use super::budget::Budget;
+use super::keeper::Limits;
 use super::sink::{Finished, Sink};
 
 /// One for a process.

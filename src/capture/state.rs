@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Exchange;
+use super::budget::Reservation;
 use super::delivery::Flushes;
-use super::keeper::Reservation;
 use super::model::Reading;
 use crate::llm;
 

@@ -105,7 +105,8 @@ fn is_text(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::keeper::{Budget, Limits};
+    use super::super::budget::Budget;
+    use super::super::keeper::Limits;
     use super::*;
 
     fn transcript_of(messages: &[(Form, &[u8], bool)], piece_bytes: usize) -> (String, String) {
