@@ -13,9 +13,9 @@ use tokio::time::{Instant, sleep};
 
 use super::activity::Activity;
 use super::agent_limits::AgentLimits;
+use super::upstream::FRAME_HEADER_BYTES;
 
 const PREFACE_BYTES: usize = 24;
-const FRAME_HEADER_BYTES: usize = 9;
 const HEADERS: u8 = 1;
 const CONTINUATION: u8 = 9;
 const END_HEADERS: u8 = 4;
