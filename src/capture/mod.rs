@@ -17,6 +17,7 @@ mod shared;
 mod sink;
 mod socket;
 mod state;
+mod steps;
 mod text_type;
 mod transcript;
 mod turn;
@@ -34,7 +35,8 @@ pub use exchange::{
 pub use fault::OriginFault;
 pub use fields::Fields;
 pub use keeper::{Keeper, Kept, Limits};
-pub use recorder::{Recorder, Recording, Upstreamed};
+pub use recorder::{Recorder, Recording};
 pub use sink::{Finished, Sink};
 pub use socket::{Passed, SocketReader, socket};
+pub use steps::Upstreamed;
 pub use text_type::is_text_type;

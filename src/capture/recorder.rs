@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::{HeaderMap, HeaderName, StatusCode, Version};
+use http::Version;
 use parking_lot::Mutex;
 use slab::Slab;
 use tokio::sync::oneshot;
@@ -25,10 +25,7 @@ use super::shared::Shared;
 use super::sink::{Finished, Sink};
 use super::state::State;
 use super::text_type;
-use super::{
-    Blind, BodyEnd, Caller, Captured, Exchange, Failure, Fields, HostNames, Kind, Origin, OriginFault, Outcome,
-    RequestFacts, ResponseFacts, Side, Timings, TlsFacts, Unlogged, WebSocket,
-};
+use super::{BodyEnd, Caller, Captured, Exchange, Failure, Kind, Origin, Outcome, RequestFacts, Side, Timings};
 use crate::llm;
 use crate::peer::ProcessLookup;
 
@@ -120,18 +117,6 @@ struct InProgress {
     _open: TaskTrackerToken,
 }
 
-/// The upstream connection of an exchange.
-pub struct Upstreamed {
-    /// The address that we connected to.
-    pub peer: Option<SocketAddr>,
-    /// The TLS session, if any.
-    pub tls: Option<TlsFacts>,
-    /// Whether it was reused.
-    pub reused: bool,
-    /// The time it took to connect; empty if it was reused.
-    pub dialled: Timings,
-}
-
 impl Recorder {
     /// Begins the record of a request whose head has just been read.
     pub fn begin(
@@ -216,83 +201,6 @@ impl Recorder {
         llm::Call::turn(&self.0.host, &path, query.as_deref().unwrap_or_default())
     }
 
-    /// The exchange gets no event, for this reason.
-    pub fn unlogged(&self, why: Unlogged) {
-        self.with(|s| s.exchange.unlogged = Some(why));
-    }
-
-    /// Sets the lookup of the process that calls, and begins it.
-    pub fn called_by(&self, process: &ProcessLookup) {
-        process.begin();
-        self.with(|s| s.exchange.process = process.clone());
-    }
-
-    /// The host names of the call differ.
-    pub fn goes_by(&self, names: HostNames) {
-        self.with(|s| s.exchange.names = Some(Box::new(names)));
-    }
-
-    /// The tunnel is relayed unread.
-    pub fn relayed_blind(&self, why: Blind) {
-        self.with(|s| s.exchange.blind = Some(why));
-    }
-
-    /// The request head is sent now, on this connection.
-    pub fn forwarded(&self, upstream: &Upstreamed) {
-        let now = Instant::now();
-        self.with(|s| {
-            s.exchange.peer = upstream.peer;
-            s.exchange.tls = upstream.tls;
-            s.exchange.connection_reused = upstream.reused;
-            let (dns, connect, tls) = (upstream.dialled.dns, upstream.dialled.connect, upstream.dialled.tls);
-            s.exchange.timings = Timings { dns, connect, tls, ..s.exchange.timings };
-            s.forwarded = Some(now);
-            s.agent_took = Duration::ZERO;
-            s.agent_awaited = s.agent_awaited.map(|_| now);
-        });
-    }
-
-    /// The request got no response and is retried.
-    pub fn sent_again(&self) {
-        self.with(|s| {
-            s.exchange.sent_again = s.exchange.sent_again.saturating_add(1);
-            // It belonged to the previous attempt.
-            s.exchange.timings.send = None;
-        });
-    }
-
-    /// The proxy waits for the agent to send more of the request body.
-    pub fn agent_awaited(&self) {
-        let now = Instant::now();
-        self.with(|s| {
-            if s.answered.is_none() {
-                s.agent_awaited.get_or_insert(now);
-            }
-        });
-    }
-
-    /// The agent has sent more of the request body.
-    pub fn agent_went_on(&self) {
-        let now = Instant::now();
-        self.with(|s| s.agent_went_on(now));
-    }
-
-    /// The agent gets this response head. `made_here`: it is ours, because of this failure.
-    pub fn answered(&self, status: StatusCode, headers: &HeaderMap, made_here: Option<Failure>) {
-        let (now, headers) = (Instant::now(), Fields::from(headers));
-        self.with(|s| {
-            s.agent_went_on(now);
-            s.answered = Some(now);
-            s.last_byte = Some(now);
-            let (body, arrivals) = (Captured::default(), Vec::new());
-            let faults = Vec::new();
-            s.exchange.response = Some(ResponseFacts { status, headers, body, trailers: None, arrivals, faults });
-            if let Some(failure) = made_here {
-                s.exchange.outcome = Outcome::Failed(failure);
-            }
-        });
-    }
-
     /// A copy of a body: of a text all of it, by the `Content-Type`. `bytes`: its size, if it is known already.
     pub(super) fn keeper(&self, side: Side, bytes: Option<u64>) -> Keeper {
         if bytes.is_some_and(|bytes| !self.0.limits.keeps_whole(bytes)) {
@@ -358,39 +266,6 @@ impl Recorder {
         });
     }
 
-    /// Adds faults of the response that did not keep it from the agent.
-    pub fn origin_faults(&self, faults: &[OriginFault]) {
-        self.with(|s| {
-            if let Some(response) = &mut s.exchange.response {
-                response.faults.extend_from_slice(faults);
-            }
-        });
-    }
-
-    /// Adds field lines of the response that a header map cannot hold. Those with a valid name are recorded as fields.
-    pub fn also_received(&self, lines: &[u8]) {
-        let fields = lines.split(|byte| *byte == b'\n').filter_map(named);
-        self.with(|s| {
-            if let Some(response) = &mut s.exchange.response {
-                fields.for_each(|(name, value)| response.headers.push(name.as_str(), value));
-            }
-        });
-    }
-
-    /// Replaces the status: the first one did not show the real result.
-    pub(super) fn turned_out(&self, status: StatusCode) {
-        self.with(|s| {
-            if let Some(response) = &mut s.exchange.response {
-                response.status = status;
-            }
-        });
-    }
-
-    /// Sets the facts of a WebSocket.
-    pub(super) fn websocket(&self, facts: WebSocket) {
-        self.with(|s| s.exchange.websocket = Some(facts));
-    }
-
     /// Sets the failure, unless there is one. The first failure is the cause, later ones are consequences.
     pub fn failed(&self, failure: Failure) {
         self.with(|s| {
@@ -411,19 +286,6 @@ impl Recorder {
         let state = self.0.state.lock();
         let state = state.as_ref()?;
         state.forwarded.zip(state.request_ended).map(|(forwarded, ended)| forwarded.max(ended))
-    }
-
-    /// Records trailer fields.
-    pub fn trailers(&self, side: Side, trailers: &HeaderMap) {
-        let trailers = Fields::from(trailers);
-        self.with(|s| match side {
-            Side::Request => s.exchange.request.trailers = Some(trailers),
-            Side::Response => {
-                if let Some(response) = &mut s.exchange.response {
-                    response.trailers = Some(trailers);
-                }
-            }
-        });
     }
 
     /// Records the end of a body.
@@ -555,11 +417,4 @@ impl InProgress {
             None => self.recording.shared.hand_over(finished),
         }
     }
-}
-
-/// The name and the value of a line. `None`: the name is not valid for a field.
-fn named(line: &[u8]) -> Option<(HeaderName, &[u8])> {
-    let colon = line.iter().position(|byte| *byte == b':')?;
-    let name = HeaderName::from_bytes(&line[..colon]).ok()?;
-    Some((name, line[colon + 1..].trim_ascii()))
 }

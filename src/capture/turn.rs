@@ -5,7 +5,8 @@ use std::sync::Arc;
 use http::Method;
 use parking_lot::Mutex;
 
-use super::recorder::{Recorder, Upstreamed};
+use super::recorder::Recorder;
+use super::steps::Upstreamed;
 use super::{Exchange, Kind, RequestFacts, Timings, TurnFacts, WebSocket};
 use crate::llm;
 
