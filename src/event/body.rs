@@ -102,25 +102,28 @@ fn searched(
     let cut = omitted > 0 || captured.end != BodyEnd::Complete || broken_off;
     let (content, form_fields) = mask_form(content, &content_type, cut, masking)?;
     let ends = Ends { cut_start: false, cut_end: cut };
-    let (head, charset) = match text::read(&content, &content_type, cut) {
-        // A form was searched field by field, but not between the fields.
-        Some(text) => (masked(shared(&content, text.text), ends, masking)?, Some(text.charset)),
-        None => {
-            let searched = masking.bytes(&content, cut);
-            // The content type does not describe a body that is still coded.
-            let is_decoded = matches!(coding, None | Some((_, CodingResult::Decoded { .. })));
-            let shown_as = if is_decoded { &content_type } else { &ContentType::default() };
-            (data_url(shown_as, searched.as_deref().unwrap_or(&content)), None)
-        }
+    let tail_bytes = captured.tail.iter().map(|piece| piece.len() as u64).sum::<u64>();
+    let mark = |coding: Option<&_>, has_tail: bool| {
+        let unseen = if omitted > 0 && !has_tail { omitted + tail_bytes } else { omitted };
+        mark(unseen, captured.total_bytes, coding, decoded_max_bytes)
     };
+    let Some(text) = text::read(&content, &content_type, cut) else {
+        let searched = masking.bytes(&content, cut);
+        // The content type does not describe a body that is still coded.
+        let is_decoded = matches!(coding, None | Some((_, CodingResult::Decoded { .. })));
+        let shown_as = if is_decoded { &content_type } else { &ContentType::default() };
+        let url = data_url(shown_as, searched.as_deref().unwrap_or(&content), &mark(coding.as_ref(), false));
+        let shown = Some(Shown { encoding: "base64", nuls: 0, coding });
+        return Ok(Body { head: url, mark: String::new(), tail: ByteString::new(), shown, form_fields });
+    };
+    let charset = text.charset;
+    let head = masked(shared(&content, text.text), ends, masking)?;
 
     // The end of a form may begin inside a secret whose name is not kept, and coded bytes cannot be decoded from the
     // middle.
-    let tail = match charset {
-        Some(charset) if omitted > 0 && coding.is_none() && !content_type.is_form() => {
-            captured.tail.first().and_then(|tail| self::tail(tail, charset, captured.end))
-        }
-        _ => None,
+    let tail = match omitted > 0 && coding.is_none() && !content_type.is_form() {
+        true => captured.tail.first().and_then(|tail| self::tail(tail, charset, captured.end)),
+        false => None,
     };
     let tail = match tail {
         Some(tail) => {
@@ -128,18 +131,10 @@ fn searched(
         }
         None => None,
     };
-    let tail_bytes = captured.tail.iter().map(|piece| piece.len() as u64).sum::<u64>();
-    let unseen = if omitted > 0 && tail.is_none() { omitted + tail_bytes } else { omitted };
-    let mark = mark(unseen, captured.total_bytes, coding.as_ref(), decoded_max_bytes);
+    let mark = mark(coding.as_ref(), tail.is_some());
     let tail = tail.unwrap_or_default();
     let nuls = memchr::memchr_iter(0, head.as_bytes()).count() + memchr::memchr_iter(0, tail.as_bytes()).count();
-    Ok(Body {
-        head,
-        mark,
-        tail,
-        shown: Some(Shown { encoding: charset.map_or("base64", Encoding::name), nuls, coding }),
-        form_fields,
-    })
+    Ok(Body { head, mark, tail, shown: Some(Shown { encoding: charset.name(), nuls, coding }), form_fields })
 }
 
 /// How much of coded content is decoded.
@@ -147,10 +142,12 @@ fn decoded_max_bytes(content_type: &ContentType, text_max_bytes: usize) -> usize
     if content_type.is_kept_whole() { text_max_bytes.max(DECODED_MAX_BYTES) } else { DECODED_MAX_BYTES }
 }
 
-/// Bytes as base64 with their content type (RFC 2397).
-fn data_url(content_type: &ContentType, bytes: &[u8]) -> ByteString {
+/// Bytes as base64 with their content type (RFC 2397), and a mark behind them.
+fn data_url(content_type: &ContentType, bytes: &[u8], mark: &str) -> ByteString {
     let mut url = format!("data:{};base64,", content_type.in_data_url());
+    url.reserve(base64_simd::STANDARD.encoded_length(bytes.len()) + mark.len());
     base64_simd::STANDARD.encode_append(bytes, &mut url);
+    url.push_str(mark);
     url.into()
 }
 
