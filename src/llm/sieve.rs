@@ -3,11 +3,15 @@
 //!
 //! The punctuation around members is checked. The inside of values that are skipped is not.
 
+mod elements;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
 use memchr::memchr2;
 use serde_json::Value;
+
+use elements::Elements;
 
 /// A wanted member: its dotted path, and the most bytes that are kept. With 0, only its presence is noted.
 pub(super) type Wanted = (&'static str, usize);
@@ -22,19 +26,12 @@ const SPARE_MAX_BYTES: usize = 4 << 10;
 /// The first bytes that are kept of text that is not an object, such as `[DONE]`.
 const START_BYTES: usize = 8;
 
-/// The most elements that are listed of an array.
-const ELEMENTS_MAX: usize = 16 << 10;
-
 /// Finds the wanted members.
 #[derive(Debug, Clone)]
 pub(super) struct Sieve {
     wanted: &'static [Wanted],
     found: Vec<Found>,
-    /// The members whose elements are listed: dotted paths of arrays.
-    lists: &'static [&'static str],
-    listed: Vec<List>,
-    /// The one whose array is being read.
-    listing: Option<List>,
+    elements: Elements,
     /// Where in the text the next byte stands.
     position: usize,
     start: Vec<u8>,
@@ -61,14 +58,6 @@ struct Found {
     text: Vec<u8>,
     whole: bool,
     too_long: bool,
-}
-
-/// A member of which the elements are listed.
-#[derive(Debug, Clone)]
-struct List {
-    path: &'static str,
-    /// Where each element stands: objects, arrays and strings.
-    elements: Vec<Range<usize>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,9 +94,7 @@ impl Sieve {
         Self {
             wanted,
             found: Vec::new(),
-            lists,
-            listed: Vec::new(),
-            listing: None,
+            elements: Elements::of(lists),
             position: 0,
             start: Vec::new(),
             opened: false,
@@ -132,17 +119,8 @@ impl Sieve {
         self.name.clear();
         self.path.clear();
         self.above.clear();
-        self.listed.clear();
-        Self {
-            opened: false,
-            at: At::Start,
-            listing: None,
-            position: 0,
-            nested: 0,
-            escaped: false,
-            keeping: None,
-            ..self
-        }
+        self.elements.clear();
+        Self { opened: false, at: At::Start, position: 0, nested: 0, escaped: false, keeping: None, ..self }
     }
 
     /// Whether the object is complete.
@@ -205,8 +183,7 @@ impl Sieve {
     /// Where the elements of the first listed member stand that is an array with elements, in bytes from the beginning of the
     /// object. Empty if there is none, or if other values than objects, arrays and strings are among them.
     pub(super) fn elements(&self) -> &[Range<usize>] {
-        let of = |path: &&str| self.listed.iter().find(|list| list.path == *path && !list.elements.is_empty());
-        self.lists.iter().find_map(of).map_or(&[], |list| &list.elements)
+        self.elements.first()
     }
 
     /// Reads the next bytes. Returns how many belong to the object: all, unless it ended.
@@ -260,7 +237,7 @@ impl Sieve {
         // Of two members with one name, the last one counts, with all that is inside it.
         let replaced = |found: &Found| found.wanted.0 == self.path || leads_to(&self.path, found.wanted.0);
         self.found.retain(|found| !replaced(found));
-        self.listed.retain(|list| self.path != list.path && !leads_to(&self.path, list.path));
+        self.elements.replaced(&self.path);
         let wanted = self.wanted.iter().find(|(path, _)| *path == self.path);
         self.keeping = wanted.map(|wanted| {
             let text = self.spare.pop().unwrap_or_default();
@@ -276,8 +253,7 @@ impl Sieve {
             }
             b'{' | b'[' => {
                 (self.at, self.nested) = (At::Nested, 1);
-                let path = self.lists.iter().find(|path| byte == b'[' && **path == self.path);
-                self.listing = path.map(|path| List { path, elements: Vec::new() });
+                self.elements.begin(byte, &self.path);
             }
             b'"' => self.at = At::Text,
             b'-' | b'0'..=b'9' | b't' | b'f' | b'n' => self.at = At::Scalar,
@@ -316,8 +292,8 @@ impl Sieve {
 
     fn in_nested(&mut self, text: &[u8]) -> usize {
         let end = text.iter().position(|byte| matches!(byte, b'"' | b'{' | b'[' | b'}' | b']'));
-        if self.nested == 1 && self.listing.is_some() {
-            self.between_elements(text, end);
+        if self.nested == 1 && self.elements.is_listing() {
+            self.elements.between(text, end, self.position);
         }
         let Some(end) = end else {
             self.pass(text);
@@ -336,25 +312,10 @@ impl Sieve {
         end + 1
     }
 
-    /// Reads what stands between two elements of a listed array. `next`: where in `text` the next element begins, or the array ends.
-    fn between_elements(&mut self, text: &[u8], next: Option<usize>) {
-        let Some(list) = &mut self.listing else { return };
-        let only_commas = text[..next.unwrap_or(text.len())].iter().all(|byte| b" \t\r\n,".contains(byte));
-        let begins = next.filter(|next| matches!(text[*next], b'"' | b'{' | b'['));
-        if !only_commas || (begins.is_some() && list.elements.len() == ELEMENTS_MAX) {
-            self.listing = None;
-        } else if let Some(next) = begins {
-            let start = self.position + next;
-            list.elements.push(start..start);
-        }
-    }
-
     /// `end`: its last byte, from the current position on.
     fn element_may_be_over(&mut self, end: usize) {
-        if self.nested == 1
-            && let Some(element) = self.listing.as_mut().and_then(|list| list.elements.last_mut())
-        {
-            element.end = self.position + end + 1;
+        if self.nested == 1 {
+            self.elements.element_over(self.position + end + 1);
         }
     }
 
@@ -373,7 +334,7 @@ impl Sieve {
             return;
         }
         self.at = At::After;
-        self.listed.extend(self.listing.take());
+        self.elements.array_over();
         if let Some(found) = self.keeping.take().and_then(|at| self.found.get_mut(at)) {
             found.whole = true;
         }
