@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
+use http::Version;
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use hyper::body::Incoming;
@@ -28,9 +29,37 @@ const CONTINUE_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a body's error waits until the bytes before it are written (HTTP/2).
 const FLUSH_PATIENCE: Duration = Duration::from_millis(100);
 
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BodyError {
+    /// What the library says.
+    #[error(transparent)]
+    Http(#[from] hyper::Error),
+    /// The sender reset its HTTP/2 stream with `NO_ERROR` before it had ended. The library reports that like an end.
+    #[error("the stream was reset before its end")]
+    Reset(#[source] h2::Error),
+}
+
+/// A received body whose end is never a reset.
+struct Received {
+    body: Incoming,
+    version: Version,
+}
+
+impl Received {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        // The library takes a reset with `NO_ERROR` for the end, because a server may send it behind a whole response (RFC 9113 8.1).
+        if polled.is_none() && self.version == Version::HTTP_2 && !self.body.is_end_stream() {
+            return Poll::Ready(Some(Err(BodyError::Reset(h2::Reason::NO_ERROR.into()))));
+        }
+        Poll::Ready(polled.map(|frame| frame.map_err(BodyError::Http)))
+    }
+}
+
 /// The request's body, held back until the origin sends `100 Continue`.
 pub(super) struct Gated {
-    inner: Incoming,
+    inner: Received,
     gate: Option<Gate>,
     /// Records how long we wait for the agent.
     recorder: Recorder,
@@ -64,18 +93,19 @@ impl Gatekeeper {
 }
 
 impl Gated {
-    /// A body that is sent at once.
-    pub(super) fn open(inner: Incoming, recorder: Recorder) -> Self {
-        Self { inner, gate: None, recorder, awaited: false }
+    /// A body that is sent at once. `version`: of the agent's side.
+    pub(super) fn open(body: Incoming, version: Version, recorder: Recorder) -> Self {
+        Self { inner: Received { body, version }, gate: None, recorder, awaited: false }
     }
 
     /// A body that waits for the gatekeeper, or until [`CONTINUE_PATIENCE`] is over. If the gatekeeper is dropped, the final
     /// response came first: then the origin does not want the body, and it is never sent.
-    pub(super) fn closed(inner: Incoming, recorder: Recorder) -> (Self, Gatekeeper) {
+    pub(super) fn closed(body: Incoming, version: Version, recorder: Recorder) -> (Self, Gatekeeper) {
         let (open, opened) = oneshot::channel();
         let gone = Arc::new(AtomicBool::new(false));
         let gate = Gate { opened: Some(opened), patience: Box::pin(sleep(CONTINUE_PATIENCE)), gone: gone.clone() };
-        (Self { inner, gate: Some(gate), recorder, awaited: false }, Gatekeeper { open, gone })
+        let gated = Self { gate: Some(gate), ..Self::open(body, version, recorder) };
+        (gated, Gatekeeper { open, gone })
     }
 }
 
@@ -97,17 +127,14 @@ impl Gate {
 
 impl Body for Gated {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         if let Some(gate) = &mut self.gate {
             ready!(gate.poll_open(cx));
             self.gate = None;
         }
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        let polled = self.inner.poll_frame(cx);
         match (polled.is_pending(), self.awaited) {
             (true, false) => self.recorder.agent_awaited(),
             (false, true) => self.recorder.agent_went_on(),
@@ -118,11 +145,11 @@ impl Body for Gated {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.body.size_hint()
     }
 }
 
@@ -138,7 +165,7 @@ pub(super) enum AgentBody {
 
 /// The content of an origin's response. Its faults are recorded before the record ends.
 pub(super) struct Content {
-    inner: Incoming,
+    inner: Received,
     recorder: Recorder,
     origin: Origin,
     /// Tells how the connection ended. Only for a response whose content ends with the connection.
@@ -146,8 +173,14 @@ pub(super) struct Content {
 }
 
 impl Content {
-    pub(super) fn new(inner: Incoming, recorder: Recorder, origin: Origin, until_close: Option<Responses>) -> Self {
-        Self { inner, recorder, origin, until_close }
+    /// `version`: of the origin's side.
+    pub(super) fn new(
+        (body, version): (Incoming, Version),
+        recorder: Recorder,
+        origin: Origin,
+        until_close: Option<Responses>,
+    ) -> Self {
+        Self { inner: Received { body, version }, recorder, origin, until_close }
     }
 
     fn ended(&self) {
@@ -156,8 +189,10 @@ impl Content {
         }
     }
 
-    fn failed(&self, error: &hyper::Error) {
-        if is_malformed(error) {
+    fn failed(&self, error: &BodyError) {
+        if let BodyError::Http(error) = error
+            && is_malformed(error)
+        {
             let (origin, reason) = (self.origin.to_string(), words(error));
             self.recorder.failed(ProxyError::BadContent { origin, reason }.failure());
         }
@@ -166,13 +201,10 @@ impl Content {
 
 impl Body for Content {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let polled = ready!(self.inner.poll_frame(cx));
         match &polled {
             None => self.ended(),
             Some(Err(error)) => self.failed(error),
@@ -182,11 +214,11 @@ impl Body for Content {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        self.inner.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.inner.body.size_hint()
     }
 }
 
@@ -219,13 +251,13 @@ pub(super) enum Sending {
 
 /// A body's error. It waits until the bytes before it are written.
 struct Broken {
-    error: hyper::Error,
+    error: BodyError,
     flushes: u64,
     patience: Option<Pin<Box<Sleep>>>,
 }
 
 impl Sending {
-    fn broken(&self, error: hyper::Error) -> Broken {
+    fn broken(&self, error: BodyError) -> Broken {
         match self {
             Self::Http1 { flushes, .. } => Broken { error, flushes: flushes.count() + 1, patience: None },
             // The current flush may have begun before the last bytes. If all is written already, there may be no other flush.
@@ -252,12 +284,9 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         // The piece before was written, so hyper asks for the next one.
         self.answering.waits(false);
         if self.broken.is_none() {
@@ -304,9 +333,9 @@ impl Drop for AbortOnDrop {
 
 impl Body for AgentBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match self.get_mut() {
             Self::Origin(body, _) => Pin::new(body).poll_frame(cx).map_ok(message::sound_frame),
             Self::Made(body) => {

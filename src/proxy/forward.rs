@@ -115,8 +115,15 @@ async fn answer_error(
     // A new connection may work. This one cannot recover, so it is closed.
     if version != Version::HTTP_2 {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    } else if is_broken(connection) || matches!(error, ProxyError::Protocol { .. }) {
+        connection.leaving.notify_one();
     }
     Ok(response)
+}
+
+/// Whether no request inside this tunnel can reach the origin.
+fn is_broken(connection: &AgentConnection) -> bool {
+    connection.inside.as_ref().is_some_and(|inside| inside.broken.is_some())
 }
 
 /// Whether a request is an extended CONNECT: a stream of another protocol over HTTP/2 (RFC 8441 section 4).
@@ -222,10 +229,10 @@ async fn exchange(
     let head = outbound(parts, call, &target, version, direction, upgrade)?;
     let (body, gatekeeper) = match waits {
         true => {
-            let (body, gatekeeper) = Gated::closed(body, recorder.clone());
+            let (body, gatekeeper) = Gated::closed(body, received, recorder.clone());
             (body, Some(gatekeeper))
         }
-        false => (Gated::open(body, recorder.clone()), None),
+        false => (Gated::open(body, received, recorder.clone()), None),
     };
     let released = gatekeeper.as_ref().map(Gatekeeper::watch);
     let body = CapturedBody::new(body, recorder.clone(), Side::Request);
@@ -270,7 +277,7 @@ async fn exchange(
         true => Version::HTTP_10,
         false => version,
     };
-    let content = |body| Content::new(body, recorder.clone(), target.origin.clone(), until_close);
+    let content = |body| Content::new((body, version), recorder.clone(), target.origin.clone(), until_close);
     Ok(response.map(|body| {
         AgentBody::Origin(CapturedBody::new(content(body), recorder.clone(), Side::Response), ends_with_it)
     }))

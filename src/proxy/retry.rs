@@ -9,6 +9,8 @@ pub(super) struct LostRequest {
     pub(super) unsent: bool,
     /// The origin said that it did not handle it (`REFUSED_STREAM`, or a GOAWAY that excludes it).
     pub(super) refused: bool,
+    /// The origin reset the request's HTTP/2 stream, and the connection lives on.
+    pub(super) reset: bool,
     /// The connection had carried a request before, or it was opened for another agent connection.
     pub(super) kept: bool,
     /// At least one byte of the response had come.
@@ -43,14 +45,14 @@ const TRIES: u8 = 3;
 
 /// Decides whether a request is sent again.
 pub(super) fn decide(lost: LostRequest) -> Retry {
-    let LostRequest { unsent, refused, kept, response_begun, idempotent, withheld, whole, sent, tries } = lost;
+    let LostRequest { unsent, refused, reset, kept, response_begun, idempotent, withheld, whole, sent, tries } = lost;
     if unsent && tries < TRIES {
         return Retry::Again;
     }
     if refused && whole && sent + 1 < TRIES {
         return if sent == 0 { Retry::Again } else { Retry::Elsewhere };
     }
-    if refused || unsent || !kept || response_begun {
+    if refused || reset || unsent || !kept || response_begun {
         return Retry::Fail;
     }
     match (idempotent || withheld) && whole && sent == 0 {
@@ -72,6 +74,7 @@ mod tests {
     const KEPT: LostRequest = LostRequest {
         unsent: false,
         refused: false,
+        reset: false,
         kept: true,
         response_begun: false,
         idempotent: true,
@@ -89,6 +92,12 @@ mod tests {
         let post = LostRequest { idempotent: false, ..KEPT };
         assert_eq!(decide(post), Retry::Agent);
         assert_eq!(decide(LostRequest { withheld: true, ..post }), Retry::Elsewhere);
+    }
+
+    #[test]
+    fn a_reset_stream_is_the_origins_answer_on_any_connection() {
+        assert_eq!(decide(LostRequest { reset: true, ..KEPT }), Retry::Fail);
+        assert_eq!(decide(LostRequest { reset: true, refused: true, ..KEPT }), Retry::Again);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::error::ProxyError;
 use super::outgoing::{Outgoing, REMEMBERED_MAX_BYTES, Upload};
 use super::retry::{self, LostRequest, Retry};
 use super::trailers::TrailerBody;
-use super::upstream::{Target, Upstream, bad_head, caused_by, is_malformed, open, words};
+use super::upstream::{SHARED_CONTENT_MAX_BYTES, Target, Upstream, bad_head, caused_by, is_malformed, open, words};
 use crate::capture::{CapturedBody, Recorder, Upstreamed};
 
 /// How long the end of a response may take to arrive from the origin after the agent has left.
@@ -44,16 +44,20 @@ pub(super) async fn send(
 ) -> Result<OriginResponse, ProxyError> {
     let (mut head, body) = request.into_parts();
     let idempotent = retry::is_idempotent(&head.method);
-    let bounded = body.size_hint().upper().is_some_and(|bytes| bytes <= REMEMBERED_MAX_BYTES);
+    let content = body.size_hint().upper().unwrap_or(u64::MAX);
+    let bounded = content <= REMEMBERED_MAX_BYTES;
+    // The content of a WebSocket is what follows.
+    let large = content > SHARED_CONTENT_MAX_BYTES || head.method == Method::CONNECT;
     let (mut body, mut recall) = Outgoing::new(body, idempotent || version == Version::HTTP_2);
     let (mut sent, mut tries, mut avoid) = (0, 0, None);
     loop {
-        let need = Need { repeatable: idempotent && bounded, avoid };
+        let need = Need { repeatable: idempotent && bounded, large, avoid };
         let (mut upstream, reused) = upstream(call, target, version, need).await?;
         if head.method == Method::CONNECT && !upstream.takes_extended_connect().await {
             let (origin, protocol) = (target.origin.to_string(), "websocket".to_owned());
             return Err(ProxyError::NotOffered { origin, protocol });
         }
+        upstream.admitted().await;
         recorder.forwarded(&Upstreamed {
             peer: Some(upstream.peer),
             tls: upstream.tls,
@@ -73,6 +77,7 @@ pub(super) async fn send(
         };
         let mut error = match answered {
             Ok(response) => {
+                upstream.answered();
                 return Ok(OriginResponse { response, upstream, upload: recall.forget() });
             }
             Err(error) => error,
@@ -85,6 +90,7 @@ pub(super) async fn send(
         let lost = LostRequest {
             unsent: unsent.is_some(),
             refused: h2_error(&error).is_some_and(is_refusal),
+            reset: h2_error(&error).is_some_and(|error| error.is_remote() && error.is_reset()),
             kept,
             response_begun: upstream.received_bytes() != heard,
             idempotent,
@@ -95,6 +101,7 @@ pub(super) async fn send(
         };
         let next = retry::decide(lost);
         tracing::debug!(origin = %target.origin, %error, ?next, "a request got no response");
+        let surely_unhandled = unsent.is_some();
         let again = match (next, unsent) {
             (Retry::Agent, _) => {
                 return Err(ProxyError::Lost { origin: target.origin.to_string(), reason: words(&error) });
@@ -106,7 +113,10 @@ pub(super) async fn send(
                 recorder.sent_again();
             }),
         };
-        (head, body) = again.ok_or_else(|| response_error(target, &error))?;
+        (head, body) = again.ok_or_else(|| match surely_unhandled && version == Version::HTTP_2 {
+            true => not_handled(target),
+            false => response_error(target, &error),
+        })?;
         tries += 1;
         avoid = (next == Retry::Elsewhere).then(|| upstream.id());
     }
@@ -116,6 +126,8 @@ pub(super) async fn send(
 struct Need {
     /// It is safe to send it twice.
     repeatable: bool,
+    /// It has more content than a shared connection may carry.
+    large: bool,
     /// A connection that must not be used. Then no pooled connection is used either, only one that this stream opened meanwhile.
     avoid: Option<Id>,
 }
@@ -137,7 +149,7 @@ async fn upstream(
         } else {
             let is_current = held.generation == generation;
             let serves = is_current && held.target == *target && (need.repeatable || !held.lent);
-            if serves && held.sender.ready().await.is_ok() && held.begin() {
+            if serves && held.sender.ready().await.is_ok() && held.begin(need.large) {
                 let reused = held.dialled.is_none();
                 *slot = held.shared();
                 return Ok((held, reused));
@@ -149,14 +161,14 @@ async fn upstream(
         && need.avoid.is_none()
         && let Some(mut pooled) = pool.take(target, generation, Some(version))
         && pooled.sender.ready().await.is_ok()
-        && pooled.begin()
+        && pooled.begin(need.large)
     {
         *slot = pooled.shared();
         return Ok((pooled, true));
     }
     // Boxed, because the state of a handshake is large and most requests need none.
     let mut opened = Box::pin(open(&rules.origins, target, Some(version), None)).await?;
-    opened.begin();
+    opened.begin(need.large);
     *slot = opened.shared();
     if let Some(shared) = opened.shared() {
         pool.keep(shared);
@@ -225,6 +237,12 @@ fn broken_request(stall: Duration, target: &Target, error: &hyper::Error) -> Pro
         false if caused_by(error, |kind| kind == io::ErrorKind::TimedOut) => ProxyError::Stalled { limit: stall },
         false => ProxyError::AgentLeft { origin, reason: words(error) },
     }
+}
+
+/// The error of a request that no connection accepted (HTTP/2).
+fn not_handled(target: &Target) -> ProxyError {
+    let (origin, code) = (target.origin.to_string(), h2::Reason::REFUSED_STREAM);
+    ProxyError::StreamReset { origin, code, refused: true }
 }
 
 /// The error of a request that the origin did not answer.

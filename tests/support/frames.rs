@@ -27,6 +27,7 @@ pub const END_HEADERS: u8 = 4;
 
 pub const NO_ERROR: u32 = 0;
 pub const PROTOCOL_ERROR: u32 = 1;
+pub const INTERNAL_ERROR: u32 = 2;
 pub const FLOW_CONTROL_ERROR: u32 = 3;
 pub const STREAM_CLOSED: u32 = 5;
 pub const REFUSED_STREAM: u32 = 7;
@@ -147,6 +148,10 @@ pub enum Reply {
     Answer,
     /// RST_STREAM with this code.
     Reset(u32),
+    /// 200 with the content `part` and no end, then RST_STREAM with this code.
+    Part(u32),
+    /// Nothing, and nothing any more on this connection.
+    Silence,
     /// GOAWAY with this code, which leaves the request out; the connection ends.
     GoAway(u32),
     /// Its connection ends.
@@ -159,6 +164,7 @@ pub struct FrameOrigin {
     requests: Arc<AtomicUsize>,
     accepted: Arc<AtomicUsize>,
     data: Arc<Mutex<Vec<u8>>>,
+    resets: Arc<Mutex<Vec<u32>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -170,18 +176,21 @@ impl FrameOrigin {
         let (requests, accepted, data) = <(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<Mutex<Vec<u8>>>)>::default();
         let tls = TlsAcceptor::from(Arc::new(tls));
         let (count, connections, log) = (requests.clone(), accepted.clone(), data.clone());
+        let resets = Arc::<Mutex<Vec<u32>>>::default();
+        let codes = resets.clone();
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 connections.fetch_add(1, Ordering::SeqCst);
                 let (tls, replies, count, log) = (tls.clone(), replies.clone(), count.clone(), log.clone());
+                let codes = codes.clone();
                 tokio::spawn(async move {
                     let Ok(stream) = tls.accept(stream).await else { return };
                     let Some(frames) = Frames::server(stream).await else { return };
-                    serve(frames, &replies, &count, &log).await;
+                    serve(frames, &replies, &count, &log, &codes).await;
                 });
             }
         });
-        Self { addr, requests, accepted, data, task }
+        Self { addr, requests, accepted, data, resets, task }
     }
 
     /// Requests so far.
@@ -192,6 +201,11 @@ impl FrameOrigin {
     /// Connections so far.
     pub fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
+    }
+
+    /// The codes with which requests were reset so far.
+    pub fn resets(&self) -> Vec<u32> {
+        self.resets.lock().unwrap().clone()
     }
 
     /// The content of all requests so far.
@@ -206,11 +220,23 @@ impl Drop for FrameOrigin {
     }
 }
 
-async fn serve<S>(mut frames: Frames<S>, replies: &[Reply], count: &AtomicUsize, log: &Mutex<Vec<u8>>)
-where
+async fn serve<S>(
+    mut frames: Frames<S>,
+    replies: &[Reply],
+    count: &AtomicUsize,
+    log: &Mutex<Vec<u8>>,
+    resets: &Mutex<Vec<u32>>,
+) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
+    let mut silent = false;
     while let Some(frame) = frames.next().await {
+        if frame.kind == RST_STREAM {
+            resets.lock().unwrap().push(frame.code());
+        }
+        if silent {
+            continue;
+        }
         frames.acknowledge(&frame).await;
         if frame.kind == DATA && !frame.payload.is_empty() {
             log.lock().unwrap().extend_from_slice(&frame.payload);
@@ -226,6 +252,12 @@ where
             // `:status: 200` of the static table.
             Reply::Answer => frames.write(HEADERS, END_HEADERS | END_STREAM, frame.stream, &[0x88]).await,
             Reply::Reset(code) => frames.write(RST_STREAM, 0, frame.stream, &code.to_be_bytes()).await,
+            Reply::Part(code) => {
+                frames.write(HEADERS, END_HEADERS, frame.stream, &[0x88]).await;
+                frames.write(DATA, 0, frame.stream, b"part").await;
+                frames.write(RST_STREAM, 0, frame.stream, &code.to_be_bytes()).await;
+            }
+            Reply::Silence => silent = true,
             Reply::GoAway(code) => {
                 let last = frame.stream.saturating_sub(2);
                 frames.write(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat()).await;

@@ -6,7 +6,7 @@ use tokio_rustls::client::TlsStream;
 use crate::support::agent;
 use crate::support::frames::*;
 use crate::support::origin::{Certificate, TestCa};
-use crate::support::proxy::{Running, TestProxy};
+use crate::support::proxy::{Running, TestProxy, eventually};
 
 struct Stage {
     origin: FrameOrigin,
@@ -33,6 +33,13 @@ impl Stage {
         Frames::client(stream).await
     }
 
+    /// Sends the head of a request. `end`: [`END_STREAM`] if it has no content.
+    async fn begin(&self, agent: &mut Frames<TlsStream<TcpStream>>, stream: u32, method: &str, end: u8) {
+        let authority = self.authority();
+        let fields = [(":method", method), (":scheme", "https"), (":authority", &*authority), (":path", "/x")];
+        agent.write(HEADERS, END_HEADERS | end, stream, &hpack(&fields)).await;
+    }
+
     /// Sends a request and gives what ends it: its HEADERS, or its RST_STREAM.
     async fn ask(
         &self,
@@ -41,10 +48,7 @@ impl Stage {
         method: &str,
         content: &[u8],
     ) -> Frame {
-        let authority = self.authority();
-        let fields = [(":method", method), (":scheme", "https"), (":authority", &*authority), (":path", "/x")];
-        let end = if content.is_empty() { END_STREAM } else { 0 };
-        agent.write(HEADERS, END_HEADERS | end, stream, &hpack(&fields)).await;
+        self.begin(agent, stream, method, if content.is_empty() { END_STREAM } else { 0 }).await;
         for (at, piece) in content.chunks(16_000).enumerate() {
             let end = if (at + 1) * 16_000 >= content.len() { END_STREAM } else { 0 };
             agent.write(DATA, end, stream, piece).await;
@@ -84,6 +88,95 @@ async fn item_50_a_reset_before_the_head_reaches_the_agent_with_its_code() {
             assert!(event["status_code"].is_null() || event["status_code"] == 0, "{event}");
         }
     }
+}
+
+#[tokio::test]
+async fn item_50_a_reset_on_a_kept_connection_is_passed_on_and_the_connection_goes_on() {
+    for (method, content) in [("GET", &b""[..]), ("PUT", b"content"), ("POST", b"content")] {
+        for code in [CANCEL, INTERNAL_ERROR, ENHANCE_YOUR_CALM] {
+            let stage = stage(&[Reply::Answer, Reply::Reset(code), Reply::Answer]).await;
+            let mut agent = stage.agent().await;
+            assert_eq!(stage.ask(&mut agent, 1, "GET", b"").await.kind, HEADERS);
+            let ended = stage.ask(&mut agent, 3, method, content).await;
+            assert_eq!((ended.kind, ended.code()), (RST_STREAM, code), "{method}");
+            assert_eq!(stage.ask(&mut agent, 5, "GET", b"").await.kind, HEADERS);
+            assert_eq!((stage.origin.requests(), stage.origin.accepted()), (3, 1), "{method} {code}");
+            drop(agent);
+            let events = stage.proxy.events().await;
+            let errors: Vec<_> = events.iter().map(|event| event["error"].as_str().unwrap()).collect();
+            assert_eq!(errors.iter().filter(|error| error.starts_with("origin_reset")).count(), 1, "{errors:?}");
+            assert!(events.iter().all(|event| event["metadata"]["upstream"]["sent_again"].is_null()), "{events:#?}");
+        }
+    }
+}
+
+/// The library takes RST_STREAM with NO_ERROR for the end of the content.
+#[tokio::test]
+async fn item_17_a_response_that_is_reset_without_an_error_is_cut() {
+    let stage = stage(&[Reply::Part(NO_ERROR)]).await;
+    let mut agent = stage.agent().await;
+    assert_eq!(stage.ask(&mut agent, 1, "GET", b"").await.kind, HEADERS);
+    let data = agent.next_of(&[DATA, RST_STREAM]).await;
+    assert_eq!((data.kind, data.flags & END_STREAM, &data.payload[..]), (DATA, 0, &b"part"[..]));
+    let ended = agent.next_of(&[DATA, RST_STREAM]).await;
+    assert_eq!((ended.kind, ended.code()), (RST_STREAM, NO_ERROR));
+    drop(agent);
+    let events = stage.proxy.events().await;
+    assert!(events[0]["error"].as_str().unwrap().starts_with("origin_"), "{}", events[0]);
+}
+
+#[tokio::test]
+async fn item_17_a_request_that_is_reset_without_an_error_never_looks_whole() {
+    for _ in 0..20 {
+        let stage = stage(&[Reply::Answer]).await;
+        let mut agent = stage.agent().await;
+        stage.begin(&mut agent, 1, "POST", 0).await;
+        agent.write(DATA, 0, 1, b"part").await;
+        eventually("the origin has the content", async || !stage.origin.data().is_empty()).await;
+        agent.write(RST_STREAM, 0, 1, &NO_ERROR.to_be_bytes()).await;
+        let ended = async || !stage.origin.resets().is_empty() || stage.origin.requests() > 0;
+        eventually("the request ends", ended).await;
+        assert_eq!((stage.origin.requests(), stage.origin.resets()), (0, vec![NO_ERROR]), "it looks whole");
+        drop(agent);
+        let events = stage.proxy.events().await;
+        assert!(events[0]["error"].as_str().unwrap().starts_with("agent_left"), "{}", events[0]);
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_has_gone_silent_is_not_lent_to_the_next_agent_connection() {
+    let stage = stage(&[Reply::Answer, Reply::Silence, Reply::Answer]).await;
+    let mut first = stage.agent().await;
+    assert_eq!(stage.ask(&mut first, 1, "GET", b"").await.kind, HEADERS);
+    drop(first);
+    stage.proxy.events_so_far(1).await;
+    let mut second = stage.agent().await;
+    stage.begin(&mut second, 1, "GET", END_STREAM).await;
+    eventually("the origin has the second request", async || stage.origin.requests() == 2).await;
+    assert_eq!(stage.origin.accepted(), 1, "the connection was kept");
+    drop(second);
+    stage.proxy.events_so_far(2).await;
+    let mut third = stage.agent().await;
+    assert_eq!(stage.ask(&mut third, 1, "GET", b"").await.kind, HEADERS);
+    assert_eq!(stage.origin.accepted(), 2);
+    drop(third);
+    stage.proxy.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_connection_without_an_origin_ends_so_that_the_agent_can_try_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(folder.path());
+    // The origin refuses h2, and the agent speaks nothing else.
+    let origin = FrameOrigin::start(ca.server(Certificate::WrongName, &[b"h2"]), vec![Reply::Answer]).await;
+    let proxy = TestProxy::new().trusting(&ca).run().await;
+    let stage = Stage { origin, proxy, _folder: folder };
+    let mut agent = stage.agent().await;
+    let answer = stage.ask(&mut agent, 1, "GET", b"").await;
+    assert_eq!(answer.kind, HEADERS, "a 502");
+    assert_eq!(agent.next_of(&[GOAWAY]).await.code(), NO_ERROR);
+    drop(agent);
+    stage.proxy.stop().await;
 }
 
 #[tokio::test]

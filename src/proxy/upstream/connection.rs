@@ -25,7 +25,7 @@ use super::origins::Origins;
 use super::receiving::{ReceivedBytes, ReceivingIo};
 use super::responses::{OriginIo, Responses};
 use super::restore::{NextStandIn, RestoringIo, StandIn};
-use super::settings::{FirstFrame, OriginSettings};
+use super::settings::{OriginSettings, SettingsIo};
 use super::target::{Target, TlsTarget};
 use super::tcp::{Dialled, OriginStream};
 use crate::capture::{Timings, TlsFacts};
@@ -173,11 +173,26 @@ impl Upstream {
         }
     }
 
-    /// Counts a request on it from now on. `false`: it is shared and has no room for another request.
-    pub(in crate::proxy) fn begin(&mut self) -> bool {
+    /// Counts a request on it from now on. `false`: it is shared and has no room for this request. `large`: the request has more
+    /// content than [`SHARED_CONTENT_MAX_BYTES`](super::load::SHARED_CONTENT_MAX_BYTES).
+    pub(in crate::proxy) fn begin(&mut self, large: bool) -> bool {
         let (Some(load), Some(agent)) = (self.load(), &self.agent_place) else { return true };
-        self.stream_place = load.begin(agent, self.shared_streams());
+        self.stream_place = load.begin(agent, self.shared_streams(), large);
         self.stream_place.is_some()
+    }
+
+    /// Waits until the origin admits the request that it was taken for (HTTP/2).
+    pub(in crate::proxy) async fn admitted(&mut self) {
+        if let Some(place) = &mut self.stream_place {
+            place.admitted().await;
+        }
+    }
+
+    /// The request that it was taken for is answered.
+    pub(in crate::proxy) fn answered(&mut self) {
+        if let Some(place) = &mut self.stream_place {
+            place.answered();
+        }
     }
 
     /// Identifies it among all connections.
@@ -224,6 +239,13 @@ impl Upstream {
             if settings.extended_connect().is_none()
                 && let Some(taken) = remembered.get(&target)
             {
+                // What it says this time is for its next connection.
+                let origins = origins.clone();
+                origins.tasks.clone().spawn(async move {
+                    if let Some(known) = settings.comes().await {
+                        origins.websockets.note(&target, known);
+                    }
+                });
                 return taken;
             }
             let taken = settings.takes_extended_connect().await;
@@ -382,7 +404,7 @@ where
     let failed = |e: hyper::Error| ProxyError::BadResponse { origin: origin.to_owned(), reason: words(&e) };
     if version == Version::HTTP_2 {
         let (stream, waiting) = OriginH2::new(stream);
-        let (stream, settings) = FirstFrame::of(stream);
+        let (stream, settings) = SettingsIo::of(stream);
         let (sender, connection) = http2::Builder::new(origins.tasks.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(H2_STREAM_WINDOW_BYTES)
@@ -391,7 +413,8 @@ where
             .handshake(TokioIo::new(stream))
             .await
             .map_err(failed)?;
-        return Ok((Sender::Http2(sender, settings, waiting, Load::new()), drive(origins, connection)));
+        let load = Load::new(settings.clone());
+        return Ok((Sender::Http2(sender, settings, waiting, load), drive(origins, connection)));
     }
     let (stream, heard) = ReceivingIo::of(stream);
     let (stream, next) = RestoringIo::new(stream);

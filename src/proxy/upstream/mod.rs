@@ -22,7 +22,7 @@ mod websockets;
 pub(super) use connection::{H2_CONNECTION_WINDOW_BYTES, H2_STREAM_WINDOW_BYTES, Upstream, open};
 pub(super) use dial::dial;
 pub(super) use errors::{bad_head, caused_by, is_malformed, words};
-pub(super) use load::StreamPlace;
+pub(super) use load::{SHARED_CONTENT_MAX_BYTES, StreamPlace};
 pub(super) use next_proxy::{authorization, unauthorized};
 pub use origins::Origins;
 pub use pool::Pool;

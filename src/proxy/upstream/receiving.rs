@@ -18,6 +18,11 @@ impl ReceivedBytes {
     pub(in crate::proxy) fn bytes(&self) -> u64 {
         self.0.load(Ordering::Acquire)
     }
+
+    /// So many more were received.
+    pub(super) fn add(&self, bytes: usize) {
+        self.0.fetch_add(bytes as u64, Ordering::AcqRel);
+    }
 }
 
 /// The stream of an HTTP/1.1 origin.
@@ -61,7 +66,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReceivingIo<S> {
         let before = buf.filled().len();
         let read = ready!(Pin::new(&mut self.inner).poll_read(cx, buf));
         let bytes = buf.filled().len() - before;
-        self.heard.0.fetch_add(bytes as u64, Ordering::AcqRel);
+        self.heard.add(bytes);
         match self.broken.take() {
             Some(error) if read.is_ok() && bytes == 0 => Poll::Ready(Err(error)),
             broken => {
