@@ -272,6 +272,10 @@ async fn exchange(
     if rules.forwarding.via {
         message::add_via(response.headers_mut(), version);
     }
+    if unwanted {
+        // hyper closes the agent's connection, because it cannot know whether the body comes. The agent knows that it must not wait.
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     // We send our own HTTP version (RFC 9112 2.3). hyper lowers it for an HTTP/1.0 agent, and does not chunk HTTP/1.0 content.
     *response.version_mut() = match framed_by_close.is_some() && until_close.is_some() {
         true => Version::HTTP_10,

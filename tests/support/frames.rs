@@ -69,10 +69,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Frames<S> {
     }
 
     /// The side of the server. `None`: the client has gone.
-    async fn server(mut stream: S) -> Option<Self> {
+    async fn server(mut stream: S, settings: &[u8]) -> Option<Self> {
         stream.read_exact(&mut [0; PREFACE.len()]).await.ok()?;
         let mut frames = Self { stream, read: BytesMut::new() };
-        frames.write(SETTINGS, 0, 0, &[]).await;
+        frames.write(SETTINGS, 0, 0, settings).await;
         Some(frames)
     }
 
@@ -171,6 +171,11 @@ pub struct FrameOrigin {
 impl FrameOrigin {
     /// Does the first of `replies` with the first request, and so on, on whatever connections they come; the last with all others.
     pub async fn start(tls: ServerConfig, replies: Vec<Reply>) -> Self {
+        Self::with_settings(tls, replies, &[]).await
+    }
+
+    /// The same with these SETTINGS: each a name of two bytes, and a value of four.
+    pub async fn with_settings(tls: ServerConfig, replies: Vec<Reply>, settings: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (requests, accepted, data) = <(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<Mutex<Vec<u8>>>)>::default();
@@ -185,7 +190,7 @@ impl FrameOrigin {
                 let codes = codes.clone();
                 tokio::spawn(async move {
                     let Ok(stream) = tls.accept(stream).await else { return };
-                    let Some(frames) = Frames::server(stream).await else { return };
+                    let Some(frames) = Frames::server(stream, settings).await else { return };
                     serve(frames, &replies, &count, &log, &codes).await;
                 });
             }
@@ -234,11 +239,10 @@ async fn serve<S>(
         if frame.kind == RST_STREAM {
             resets.lock().unwrap().push(frame.code());
         }
-        if silent {
-            continue;
+        if !silent {
+            frames.acknowledge(&frame).await;
         }
-        frames.acknowledge(&frame).await;
-        if frame.kind == DATA && !frame.payload.is_empty() {
+        if !silent && frame.kind == DATA && !frame.payload.is_empty() {
             log.lock().unwrap().extend_from_slice(&frame.payload);
             let bytes = u32::try_from(frame.payload.len()).unwrap().to_be_bytes();
             frames.write(WINDOW_UPDATE, 0, 0, &bytes).await;
@@ -248,6 +252,9 @@ async fn serve<S>(
             continue;
         }
         let number = count.fetch_add(1, Ordering::SeqCst);
+        if silent {
+            continue;
+        }
         match replies[number.min(replies.len() - 1)] {
             // `:status: 200` of the static table.
             Reply::Answer => frames.write(HEADERS, END_HEADERS | END_STREAM, frame.stream, &[0x88]).await,

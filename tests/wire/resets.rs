@@ -163,6 +163,32 @@ async fn a_connection_that_has_gone_silent_is_not_lent_to_the_next_agent_connect
     stage.proxy.stop().await;
 }
 
+/// SETTINGS_MAX_CONCURRENT_STREAMS is 1.
+const ONE_STREAM: &[u8] = &[0, 3, 0, 0, 0, 1];
+
+#[tokio::test]
+async fn a_request_that_waits_for_the_origins_stream_limit_ends_with_its_agents_reset() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(folder.path());
+    let tls = ca.server(Certificate::Good, &[b"h2"]);
+    let origin = FrameOrigin::with_settings(tls, vec![Reply::Answer, Reply::Silence], ONE_STREAM).await;
+    let proxy = TestProxy::new().trusting(&ca).run().await;
+    let stage = Stage { origin, proxy, _folder: folder };
+    let mut agent = stage.agent().await;
+    assert_eq!(stage.ask(&mut agent, 1, "GET", b"").await.kind, HEADERS);
+    stage.begin(&mut agent, 3, "GET", END_STREAM).await;
+    eventually("the second request is there", async || stage.origin.requests() == 2).await;
+    stage.begin(&mut agent, 5, "GET", END_STREAM).await;
+    agent.write(RST_STREAM, 0, 5, &CANCEL.to_be_bytes()).await;
+    let events = stage.proxy.events_so_far(2).await;
+    assert!(events[1]["error"].as_str().unwrap().starts_with("agent_left"), "{}", events[1]);
+    agent.write(RST_STREAM, 0, 3, &CANCEL.to_be_bytes()).await;
+    eventually("the origin is told of the other", async || stage.origin.resets() == [CANCEL]).await;
+    drop(agent);
+    assert_eq!(stage.proxy.events().await.len(), 3);
+    assert_eq!(stage.origin.requests(), 2, "the third was never sent");
+}
+
 #[tokio::test]
 async fn an_agent_connection_without_an_origin_ends_so_that_the_agent_can_try_again() {
     let folder = tempfile::tempdir().unwrap();
