@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
 
@@ -14,24 +14,42 @@ pub(crate) const OTHERS_MAY: u32 = 0o077;
 /// As [`OTHERS_MAY`], but the group may read, for example to ship logs.
 pub(crate) const OTHERS_MAY_BUT_READ_AS_A_GROUP: u32 = 0o027;
 
-/// Creates a file, or truncates an existing one. Symbolic links are not followed: another user may have planted one to have a
-/// different file overwritten.
+/// Writes a file beside `path` (0600), and then gives it that name. When `contents` fails, nothing has changed. A device or a pipe
+/// is written in its place. Symbolic links are not followed: another user may have planted one to have a different file overwritten.
 ///
 /// # Errors
-/// When the file cannot be opened, is a symbolic link, or is accessible to others and that cannot be changed.
-pub(crate) fn create(path: &Path) -> io::Result<File> {
-    let opened = files::open_no_link(OpenOptions::new().write(true).create(true).mode(0o600), path);
-    let file = opened.map_err(|error| match fs::symlink_metadata(path) {
+/// When the file cannot be written or is a symbolic link, and when `contents` fails.
+pub(crate) fn replace<T, E: From<io::Error>>(
+    path: &Path,
+    contents: impl FnOnce(&File) -> Result<T, E>,
+) -> Result<T, E> {
+    match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() => {
-            io::Error::new(error.kind(), "it is a symbolic link, which is not followed: use the file's own path")
+            let why = "it is a symbolic link, which is not followed: use the file's own path";
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why).into());
         }
-        _ => error,
-    })?;
-    close_to_others(path, OTHERS_MAY)?;
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
+        Ok(found) if !found.is_file() => {
+            return contents(&files::open_no_link(OpenOptions::new().write(true), path)?);
+        }
+        _ => {}
     }
-    Ok(file)
+    let new = beside(path);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
+    let done = contents(&file).and_then(|made| {
+        drop(file);
+        fs::rename(&new, path)?;
+        Ok(made)
+    });
+    if done.is_err() {
+        // The first error is the one that matters.
+        let _ = fs::remove_file(&new);
+    }
+    done
+}
+
+/// A new name in the same folder.
+fn beside(path: &Path) -> PathBuf {
+    path.with_extension(format!("new-{}", Uuid::new_v4()))
 }
 
 /// Refuses a symbolic link that another user has made: it could lead to a file that the other user may read, or have one of ours
@@ -65,7 +83,7 @@ pub(crate) fn create_if_absent(path: &Path, contents: impl FnOnce() -> io::Resul
         return Ok(());
     }
     let contents = contents()?;
-    let new = path.with_extension(format!("new-{}", Uuid::new_v4()));
+    let new = beside(path);
     let written = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?.write_all(&contents);
     let linked = written.and_then(|()| match fs::hard_link(&new, path) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -132,17 +150,20 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_truncated_and_no_link_is_followed() {
+    fn a_file_is_replaced_when_it_is_complete_and_no_link_is_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (file, link) = (folder.path().join("a.har"), folder.path().join("link.har"));
         fs::write(&file, "old").unwrap();
         set(&file, 0o644);
-        create(&file).unwrap();
-        assert_eq!((mode(&file), fs::read_to_string(&file).unwrap()), (0o600, String::new()));
-        fs::write(&file, "kept").unwrap();
+        let fill = |text: &'static str| move |mut out: &File| out.write_all(text.as_bytes());
+        replace(&file, |_| Err::<(), _>(io::Error::other("full"))).unwrap_err();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "old");
+        replace(&file, fill("new")).unwrap();
+        assert_eq!((mode(&file), fs::read_to_string(&file).unwrap()), (0o600, "new".to_owned()));
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert!(create(&link).unwrap_err().to_string().contains("symbolic link"));
-        assert_eq!(fs::read_to_string(&file).unwrap(), "kept");
+        assert!(replace(&link, fill("other")).unwrap_err().to_string().contains("symbolic link"));
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -1,5 +1,9 @@
 //! The commands about the store's file, with the real program and real traffic.
 
+use std::ffi::OsString;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Output;
 
 use otas_proxy::store::Store;
@@ -8,6 +12,7 @@ use rusqlite::Connection;
 use crate::support::origin::TestOrigin;
 use crate::support::program::{Folder, Served};
 use crate::support::proxy::eventually;
+use crate::support::sample::{Sample, append};
 
 /// A proxy without OTAS whose agent has resent a growing conversation.
 async fn conversation(calls: usize) -> (Served, TestOrigin) {
@@ -106,4 +111,128 @@ async fn clearing_asks_first_and_compacting_gives_the_space_back() {
     assert!(after < before && info(&folder, "free_bytes") == 0, "{before} {after}");
     let verified = store(&folder, &["verify"]);
     assert!(verified.status.success() && text(&verified).contains("1 event and "), "{}", text(&verified));
+}
+
+/// The names, modes and contents of what is in a folder.
+fn everything(folder: &Path) -> Vec<(OsString, u32, Vec<u8>)> {
+    let mut all: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let mode = entry.metadata().unwrap().permissions().mode();
+            (entry.file_name(), mode, std::fs::read(entry.path()).unwrap())
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+#[test]
+fn commands_leave_a_file_that_is_no_whole_store_as_it_is() {
+    let whole = tempfile::tempdir().unwrap();
+    let events = whole.path().join("events.db");
+    let made = Store::open(&events).unwrap();
+    let session = made.begin_session("run", "key", "{}").unwrap();
+    append(&made, session, &[Sample::of("GET", "a.test", "/x", 200)]);
+    drop(made);
+    let whole = std::fs::read(&events).unwrap();
+
+    let folder = Folder::new();
+    folder.configure("");
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("mine.db");
+    Connection::open(&file).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+    let theirs = std::fs::read(&file).unwrap();
+    let files = [
+        ("another program's database", theirs, "is not an event store"),
+        ("no database", b"notes of the user\n".repeat(300), "is not an event store"),
+        ("an empty file", Vec::new(), "is empty"),
+        ("a truncated store", whole[..40_000].to_vec(), "is damaged"),
+    ];
+    let commands: [&[&str]; 13] = [
+        &["events"],
+        &["show", "1"],
+        &["diff", "1"],
+        &["runs"],
+        &["stats"],
+        &["search", "text"],
+        &["share", "1", "--output", "-"],
+        &["note", "1", "text"],
+        &["retry", "--dead"],
+        &["store", "info"],
+        &["store", "verify"],
+        &["store", "compact"],
+        &["store", "clear", "--yes"],
+    ];
+    for (what, contents, said) in files {
+        std::fs::write(&file, contents).unwrap();
+        std::fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        let before = everything(place.path());
+        for command in commands {
+            let done = folder.program().args(command).arg("--store-path").arg(&file).output().unwrap();
+            let is_verified = command == ["store", "verify"] && text(&done).contains("file damaged");
+            assert_eq!(done.status.code(), Some(1), "{what}: {command:?}: {}", text(&done));
+            assert!(is_verified || text(&done).contains(said), "{what}: {command:?}: {}", text(&done));
+            // SQLite may leave the empty side files of a store that it has read.
+            let mut after = everything(place.path());
+            after.retain(|(name, ..)| !["mine.db-wal", "mine.db-shm"].iter().any(|side| name == side));
+            assert_eq!(after.len(), 1, "{what}: {command:?}");
+            assert!(after == before, "{what}: {command:?}");
+        }
+        for side in ["mine.db-wal", "mine.db-shm"] {
+            let _ = std::fs::remove_file(place.path().join(side));
+        }
+    }
+}
+
+#[test]
+fn a_word_of_a_filter_may_begin_with_a_dash_wherever_it_stands() {
+    let folder = Folder::new();
+    folder.configure("");
+    let made = Store::open(&folder.path().join("events.db")).unwrap();
+    let session = made.begin_session("run", "key", "{}").unwrap();
+    append(&made, session, &[Sample::of("GET", "a.test", "/x", 200), Sample::of("GET", "b.test", "/y", 500)]);
+    let ran = |arguments: &[&str]| folder.program().args(arguments).output().unwrap();
+    for words in
+        [&["-host:a.test"][..], &["-path:/x"], &["-status:200"], &["host:b", "-host:a.test"], &["--not", "host:a"]]
+    {
+        let listed = ran(&[&["events"], words].concat());
+        let listed = (listed.status.code(), text(&listed));
+        assert!(
+            listed.0 == Some(0) && listed.1.contains("b.test") && !listed.1.contains("a.test"),
+            "{words:?}: {listed:?}"
+        );
+        assert!(text(&ran(&[&["stats", "--json"], words].concat())).contains("\"calls\": 1"), "{words:?}");
+    }
+    let unknown = ran(&["events", "-hst:a"]);
+    assert!(unknown.status.code() == Some(2) && text(&unknown).contains("hst"), "{}", text(&unknown));
+    let none = ran(&["events", "--limit", "0"]);
+    assert!(none.status.code() == Some(2) && text(&none).contains("from 1 on"), "{}", text(&none));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_named_with_what_was_to_be_written() {
+    let folder = Folder::new();
+    folder.configure("");
+    let made = Store::open(&folder.path().join("events.db")).unwrap();
+    let session = made.begin_session("run", "key", "{}").unwrap();
+    append(&made, session, &[Sample::of("GET", "a.test", "/x", 200)]);
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap();
+    for arguments in [
+        &["events"][..],
+        &["events", "--json"],
+        &["events", "--har", "-"],
+        &["stats"],
+        &["share", "1", "--output", "-"],
+    ] {
+        let done = folder.program().args(arguments).stdout(full()).output().unwrap();
+        assert_eq!(done.status.code(), Some(1), "{arguments:?}: {}", text(&done));
+        assert!(text(&done).contains("cannot write to standard output: "), "{arguments:?}: {}", text(&done));
+    }
+    for arguments in [["events", "--har", "/dev/full"], ["share", "1", "--output=/dev/full"]] {
+        let done = folder.program().args(arguments).output().unwrap();
+        assert_eq!(done.status.code(), Some(1), "{arguments:?}: {}", text(&done));
+        assert!(text(&done).contains("cannot write `/dev/full`: "), "{arguments:?}: {}", text(&done));
+    }
 }

@@ -1,10 +1,12 @@
 //! Flags and words that select events, with the same meaning as the page's search field.
 
+use std::ffi::OsString;
+
 use clap::ValueEnum;
 
 use super::{Failure, Usage, say};
 use crate::clock::now_ms;
-use crate::query::{Query, moment};
+use crate::query::{self, Query, moment};
 use crate::store::{Condition, Fact, Figure, Filter, Relation, State, StatusClass, Store};
 
 // No documentation comment: clap would take it for the command's.
@@ -13,11 +15,14 @@ use crate::store::{Condition, Fact, Figure, Filter, Relation, State, StatusClass
 pub(super) struct FilterArgs {
     /// Only events that match, such as 'host:api status:5xx model:sonnet tool:Bash cost>0.1 "any text"'
     ///
-    /// Keys with a value: host, path, method, status, model, tool, agent, body, session, state, is:model, since, until. Keys that
-    /// are compared: cost, tokens, latency, status (cost>0.1, latency>2s). A `-` before a word negates it. Other words are text in
-    /// method, host, path, error, model or bodies.
+    /// Keys with a value: host, path, method, status, model, tool, agent, body, note, session, state, is:model, is:noted, since,
+    /// until. Keys that are compared: cost, tokens, latency, status (cost>0.1, latency>2s). A `-` before a word with a key negates
+    /// it (-host:localhost); `--not` negates any word. Other words are text in method, host, path, error, model, bodies or notes.
     #[arg(value_name = "QUERY")]
     pub(super) query: Vec<String>,
+    /// Only events that do not match this word of a query, such as host:localhost; may be repeated
+    #[arg(long, value_name = "WORD", allow_hyphen_values = true)]
+    not: Vec<String>,
     /// Only events in this state
     #[arg(long, value_enum, value_name = "STATE")]
     state: Option<Wanted>,
@@ -93,7 +98,9 @@ impl FilterArgs {
     /// # Errors
     /// When a word is not in the filter language, or there is no such session.
     pub(super) fn filter(&self, store: &Store, limit: usize) -> Result<Filter, Failure> {
-        let Query { mut filter, session } = Query::parse(&self.query.join(" "), now_ms())?;
+        let negated = self.not.iter().map(|word| format!("-{word}"));
+        let words: Vec<_> = self.query.iter().cloned().chain(negated).collect();
+        let Query { mut filter, session } = Query::parse(&words.join(" "), now_ms())?;
         filter.limit = limit;
         filter.state = one("state", self.state.map(State::from), filter.state)?;
         let named = one("session", self.session.clone(), session)?;
@@ -117,6 +124,35 @@ impl FilterArgs {
     }
 }
 
+/// The command line with `--not=WORD` for each `-WORD` that has a key: clap would take it for flags.
+pub(super) fn with_negated_words(cli: &clap::Command, arguments: &[OsString]) -> Vec<OsString> {
+    let mut command = cli;
+    let path = arguments.iter().skip(1).map_while(|name| {
+        command = command.find_subcommand(name)?;
+        Some(())
+    });
+    let words_from = path.count() + 1;
+    if !command.get_arguments().any(|argument| argument.get_id() == "not") {
+        return arguments.to_vec();
+    }
+    let (before, words) = arguments.split_at(words_from.min(arguments.len()));
+    let mut are_all_words = false;
+    let words = words.iter().map(|word| {
+        are_all_words |= word == "--";
+        let negated = word.to_str().and_then(|word| word.strip_prefix('-')).filter(|word| query::is_negatable(word));
+        match negated.filter(|_| !are_all_words) {
+            Some(negated) => format!("--not={negated}").into(),
+            None => word.clone(),
+        }
+    });
+    before.iter().cloned().chain(words).collect()
+}
+
+/// A number of things to list.
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
+}
+
 /// The number of an event, as an argument of a command.
 pub(super) fn event_number(text: &str) -> Result<i64, String> {
     text.parse().map_err(|_| "expected the number of an event, as `otas-proxy events` lists it".to_owned())
@@ -129,4 +165,34 @@ pub(super) fn tell_what_is_missing(filter: &Filter, is_empty: bool) {
         say::err("otas-proxy: no stored call matches");
     }
     note.into_iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_negated_word_with_a_key_is_no_flag() {
+        let cli = crate::cli::command().unwrap();
+        let rewritten = |line: &str| {
+            let arguments: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            let all = with_negated_words(&cli, &arguments).into_iter().map(|word| word.into_string().unwrap());
+            all.collect::<Vec<_>>().join(" ")
+        };
+        for (line, wanted) in [
+            ("p events -host:localhost", "p events --not=host:localhost"),
+            ("p events host:a -path:/x --json", "p events host:a --not=path:/x --json"),
+            ("p stats -status:200", "p stats --not=status:200"),
+            ("p runs -hst:a -\"any", "p runs --not=hst:a --not=\"any"),
+            ("p search x -model:a", "p search x --not=model:a"),
+            ("p store clear -tool:Bash -h", "p store clear --not=tool:Bash -h"),
+            ("p events -- -host:a", "p events -- -host:a"),
+            ("p run -- curl -host:a", "p run -- curl -host:a"),
+            ("p events show -host:a", "p events show -host:a"),
+            ("p events -h", "p events -h"),
+            ("p", "p"),
+        ] {
+            assert_eq!(rewritten(line), wanted, "{line}");
+        }
+    }
 }

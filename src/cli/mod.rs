@@ -127,7 +127,8 @@ fn command() -> Result<clap::Command, url::ParseError> {
 /// What the command line asks for.
 fn parsed(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = command().map_err(|error| Cli::command().error(ErrorKind::Io, error))?;
-    let matches = command.try_get_matches_from_mut(arguments).map_err(|error| hints::with_hint(error, arguments))?;
+    let words = filter::with_negated_words(&command, arguments);
+    let matches = command.try_get_matches_from_mut(words).map_err(|error| hints::with_hint(error, arguments))?;
     Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::events::{self, terminal_width};
-use super::filter::{FilterArgs, tell_what_is_missing};
+use super::filter::{FilterArgs, at_least_one, tell_what_is_missing};
 use super::table::{Narrow, cell, render_in};
 use super::{About, Done, say, session_name};
 use crate::admin::page::format::{count, date};
@@ -24,7 +24,7 @@ use crate::store::{SessionInfo, Store};
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The number of sessions to list, those with the newest calls
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = at_least_one)]
     limit: usize,
     /// Print one JSON array
     #[arg(long)]
@@ -42,7 +42,7 @@ const HEAD: [&str; 9] =
 const NARROW: Narrow = Narrow { dispensable: &[7, 6, 5, 0, 4], flexible: &[1, 2], readable: 9 };
 
 pub(super) fn run(args: &Args) -> Done {
-    let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
+    let store = Store::open_to_read(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let filter = args.filter.filter(&store, usize::MAX)?;
     let viewer = store.viewer();
     let mut runs = run_view::list(&viewer, &filter)?;

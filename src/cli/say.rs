@@ -1,6 +1,6 @@
 //! What commands write to people. Captured text cannot control their terminal, and a closed pipe ends a command quietly.
 
-use std::io::{self, Write as _};
+use std::io::{self, StdoutLock, Write as _};
 
 use crate::visible;
 
@@ -20,9 +20,34 @@ pub(super) fn out(text: &str) -> io::Result<()> {
 /// # Errors
 /// As [`out`].
 pub(super) fn raw(text: &str) -> io::Result<()> {
-    let mut out = io::stdout().lock();
+    let mut out = stdout();
     out.write_all(text.as_bytes())?;
     out.flush()
+}
+
+/// Standard output. Its errors name it.
+pub(super) fn stdout() -> impl io::Write {
+    Stdout(io::stdout().lock())
+}
+
+struct Stdout(StdoutLock<'static>);
+
+impl io::Write for Stdout {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes).map_err(of_stdout)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush().map_err(of_stdout)
+    }
+}
+
+/// `write_all` tries again after a signal, so that error stays as it is.
+fn of_stdout(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::Interrupted => error,
+        kind => io::Error::new(kind, format!("cannot write to standard output: {error}")),
+    }
 }
 
 /// JSON in a line or several.

@@ -10,7 +10,7 @@ use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
 use super::color::{ColorArgs, DIM};
 use super::events::terminal_width;
-use super::filter::FilterArgs;
+use super::filter::{FilterArgs, at_least_one};
 use super::table::fitted;
 use super::{About, Done, Failure, Usage, say};
 use crate::admin::page::format::{count, date};
@@ -83,7 +83,7 @@ pub(super) fn run(args: &Args) -> Done {
         return Err(Usage(format!("a text of 1 to {NEEDLE_MAX_BYTES} bytes can be searched for")).into());
     };
     let settings = super::led(&args.flags, About::Store)?.loaded.config.store;
-    let store = Store::open_existing(&settings.path)?;
+    let store = Store::open_to_read(&settings.path)?;
     bring_up_to_date(&store, &settings);
     let mut filter = args.filter.filter(&store, AT_ONCE)?;
     filter.conditions.push(Condition::Is(Fact::Body(args.find.clone())));
@@ -118,10 +118,6 @@ pub(super) fn run(args: &Args) -> Done {
     }
     note.into_iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
     Ok(ExitCode::SUCCESS)
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "expected a number from 1 on".to_owned())
 }
 
 /// Makes the index, unless a proxy does or the settings say no. Without it the search takes longer, so errors are only mentioned.

@@ -1,6 +1,5 @@
 //! `otas-proxy share`: one HTML file of a call or of a run.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -30,23 +29,20 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Done {
     output::keep(&args.output, args.force)?;
-    let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
+    let store = Store::open_to_read(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let (viewer, what) = (store.viewer(), args.what.trim());
     let made = match what.parse::<i64>() {
         Ok(id) => share::call_file(&viewer, id)?.ok_or(CommandError::NoEvent(id))?,
         Err(_) => {
             let named = what.strip_prefix("session:").unwrap_or(what);
-            share::run_file(&viewer, named)?.ok_or_else(|| {
-                format!("no run, or more than one, is named `{named}`: `otas-proxy runs` lists them")
-            })?
+            share::run_file(&viewer, named)?
+                .ok_or_else(|| format!("no run, or more than one, is named `{what}`: `otas-proxy runs` lists them"))?
         }
     };
-    if args.output.as_os_str() == "-" {
-        say::raw(&made)?;
-        return Ok(ExitCode::SUCCESS);
-    }
     let file = &args.output;
-    output::create(file)?.write_all(made.as_bytes()).map_err(|error| output::unwritable(file, &error))?;
-    say::err(&format!("otas-proxy: written to {}: read it before you share it", file.display()));
+    output::write(file, |out| Ok(out.write_all(made.as_bytes())?))?;
+    if file.as_os_str() != "-" {
+        say::err(&format!("otas-proxy: written to {}: read it before you share it", file.display()));
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -35,7 +35,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
+    let store = Store::open_to_read(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     if !args.conversation {
         return one(&store, args.id, args.json);
     }

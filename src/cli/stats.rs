@@ -45,7 +45,7 @@ impl ValueEnum for By {
 }
 
 pub(super) fn run(args: &Args) -> Done {
-    let store = Store::open_existing(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
+    let store = Store::open_to_read(&super::led(&args.flags, About::Store)?.loaded.config.store.path)?;
     let filter = args.filter.filter(&store, usize::MAX)?;
     match args.by {
         Some(fact) => by(&store.viewer(), &filter, fact, args.json)?,

@@ -163,12 +163,27 @@ fn java(setup: &AgentSetup<'_>, parent: Option<String>) -> String {
     let parents = parents.filter(|host| !(setup.include_localhost && is_loopback(host)));
     let direct = distinct(parents.chain(own.split('|').filter(|host| !host.is_empty()))).join("|");
     let parent = parent.filter(|options| !options.is_empty()).map(|options| options + " ").unwrap_or_default();
-    let store = setup.files.trust_store.display();
+    let store = quoted_for_java(&setup.files.trust_store.display().to_string());
     format!(
         "{parent}-Dhttp.proxyHost={host} -Dhttp.proxyPort={port} -Dhttps.proxyHost={host} -Dhttps.proxyPort={port} \
          -Dhttp.nonProxyHosts={direct} -Djavax.net.ssl.trustStore={store} \
          -Djavax.net.ssl.trustStorePassword={TRUST_STORE_PASSWORD} -Djavax.net.ssl.trustStoreType=PKCS12"
     )
+}
+
+/// A value that has white space or quotes, for `JAVA_TOOL_OPTIONS`: Java removes quotes, wherever they stand.
+fn quoted_for_java(value: &str) -> String {
+    match value.contains(|c: char| c.is_ascii_whitespace() || matches!(c, '"' | '\'')) {
+        // Nothing escapes a quote, so each stands in quotes of the other kind.
+        true => value
+            .split_inclusive('"')
+            .map(|part| match part.strip_suffix('"') {
+                Some(part) => format!("\"{part}\"'\"'"),
+                None => format!("\"{part}\""),
+            })
+            .collect(),
+        false => value.to_owned(),
+    }
 }
 
 /// The hosts that one of Java's options excepts.
@@ -302,6 +317,19 @@ mod tests {
         assert_eq!((&*all["NODE_USE_ENV_PROXY"], &*all["OTAS_PROXY_RUN_ID"]), ("1", "r"));
         assert!(!all.contains_key("NODE_OPTIONS") && !all.contains_key("PYTHONPATH"));
         assert!(!all.contains_key("NODE_TLS_REJECT_UNAUTHORIZED"));
+    }
+
+    #[test]
+    fn javas_option_with_a_path_that_has_spaces_is_quoted() {
+        for (folder, wanted) in [
+            ("/a b/ca", "=\"/a b/ca/truststore.p12\" "),
+            ("/it's", "=\"/it's/truststore.p12\" "),
+            ("/a\"b", "=\"/a\"'\"'\"b/truststore.p12\" "),
+        ] {
+            let files = AgentFiles { trust_store: PathBuf::from(folder).join("truststore.p12"), ..files() };
+            let java = &given(&setup(&files), &[])["JAVA_TOOL_OPTIONS"];
+            assert!(java.contains(&format!("-Djavax.net.ssl.trustStore{wanted}")), "{java}");
+        }
     }
 
     #[test]

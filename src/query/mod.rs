@@ -71,6 +71,11 @@ impl Query {
     }
 }
 
+/// Whether a word behind a `-` has a key or is in quotes. Such a word is no flag of a command.
+pub fn is_negatable(word: &str) -> bool {
+    word.starts_with('"') || words::key(word).is_some()
+}
+
 /// Sets what an event has only one of.
 fn set<T: PartialEq>(slot: &mut Option<T>, value: T, word: &Word) -> Result<(), QueryError> {
     if word.negated {

@@ -44,7 +44,7 @@ fn next(text: &str) -> Result<(Option<Word>, &str), QueryError> {
 }
 
 /// The key, the relation and the rest of a word that has a key. A `=` counts only behind a figure: texts have it often.
-fn key(text: &str) -> Option<(&str, Option<Relation>, &str)> {
+pub(super) fn key(text: &str) -> Option<(&str, Option<Relation>, &str)> {
     let (key, rest) = text.split_at(text.find(|c: char| !c.is_ascii_alphabetic())?);
     let (sign, relation) = OPERATORS.into_iter().find(|(sign, _)| rest.starts_with(sign))?;
     let counts = !key.is_empty() && (relation != Some(Relation::Equal) || keys::is_figure(key));

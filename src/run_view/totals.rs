@@ -118,6 +118,7 @@ impl Totals {
 
     /// As JSON. An unknown figure is null.
     pub fn json(&self) -> Value {
+        let has_calls = self.calls > 0;
         json!({
             "model_calls": self.calls,
             "errors": self.errors,
@@ -128,9 +129,22 @@ impl Totals {
             "output_tokens": self.output,
             "costs": self.costs,
             "calls_without_price": self.unpriced,
-            "started_at_ms": self.start_ms,
-            "ended_at_ms": self.end_ms,
-            "duration_ms": self.duration_ms(),
+            "started_at_ms": has_calls.then_some(self.start_ms),
+            "ended_at_ms": has_calls.then_some(self.end_ms),
+            "duration_ms": has_calls.then(|| self.duration_ms()),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_calls_no_time_is_known() {
+        let none = Totals::default().json();
+        assert!(none["started_at_ms"].is_null() && none["ended_at_ms"].is_null() && none["duration_ms"].is_null());
+        let one = Totals { calls: 1, start_ms: 5, end_ms: 7, ..Totals::default() }.json();
+        assert_eq!((&one["started_at_ms"], &one["duration_ms"]), (&json!(5), &json!(2)));
     }
 }

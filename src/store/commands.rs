@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params, params_from_iter};
 use thiserror::Error;
 
+use super::link::Link;
 use super::read::event_row;
 use super::sql::WITH_NOTE;
-use super::{EventRow, Filter, SessionRow, State, Store, StoreError, search};
+use super::{Access, EventRow, Filter, SessionRow, State, Store, StoreError, recovery, search};
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -63,15 +64,38 @@ pub enum CommandError {
 }
 
 impl Store {
-    /// Opens an existing store.
+    /// Opens an existing store to change what is in it. A damaged one stays in its place.
     ///
     /// # Errors
-    /// [`CommandError::Missing`] when there is no file, otherwise as [`Store::open`].
+    /// [`CommandError::Missing`] when there is no file, otherwise when it is damaged, or as [`Store::open`].
     pub fn open_existing(path: &Path) -> Result<Self, CommandError> {
         if !path.exists() {
             return Err(CommandError::Missing(path.into()));
         }
-        Ok(Self::open(path)?)
+        match Link::open_to_read(path) {
+            Ok(_) | Err(StoreError::Older { .. }) => {
+                Ok(Self::of(path, Access::Change, recovery::open_recognised(path)?))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Opens an existing store to read it. The file is not changed, unless it is a store of an older version: that is migrated.
+    ///
+    /// # Errors
+    /// As [`Store::open_existing`].
+    pub fn open_to_read(path: &Path) -> Result<Self, CommandError> {
+        if !path.exists() {
+            return Err(CommandError::Missing(path.into()));
+        }
+        match Link::open_to_read(path) {
+            Ok(link) => Ok(Self::of(path, Access::Read, link)),
+            Err(StoreError::Older { .. }) => {
+                drop(recovery::open_recognised(path)?);
+                Ok(Self::of(path, Access::Read, Link::open_to_read(path)?))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// The session with this number, run id or OTAS session id.

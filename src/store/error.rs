@@ -13,7 +13,7 @@ use crate::system::disk;
 #[derive(Debug, Error)]
 pub enum StoreError {
     /// The folder or the file could not be created.
-    #[error("cannot create the event store {path}: check that its folder exists and is writable")]
+    #[error("cannot create the event store {path}: {source}. Check that its folder exists and is writable")]
     Create {
         /// The store's file.
         path: PathBuf,
@@ -55,7 +55,11 @@ pub enum StoreError {
         owner: String,
     },
     /// SQLite could not open or prepare the file.
-    #[error("cannot open the event store {path}: check the file's owner and permissions, or move it aside")]
+    #[error(
+        "cannot open the event store {path}: {}. Check the owner and the permissions of the file and of its folder, which this user \
+         must be able to write, too",
+        without_code(&source.to_string())
+    )]
     Open {
         /// The store's file.
         path: PathBuf,
@@ -73,7 +77,11 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
     /// The file is damaged.
-    #[error("the event store {path} is damaged")]
+    #[error(
+        "the event store {path} is damaged{}. `otas-proxy store verify` names the faults; the next start of the proxy (`serve`, `run`) \
+         moves the file aside and keeps what can be read",
+        source.as_ref().map(|error| format!(": {}", without_code(&error.to_string()))).unwrap_or_default()
+    )]
     Damaged {
         /// The store's file.
         path: PathBuf,
@@ -81,7 +89,9 @@ pub enum StoreError {
         source: Option<rusqlite::Error>,
     },
     /// A damaged store could not be moved aside.
-    #[error("the event store {path} is damaged and cannot be moved aside: check the permissions of its folder")]
+    #[error(
+        "the event store {path} is damaged and cannot be moved aside: {source}. Check the permissions of its folder"
+    )]
     MoveAside {
         /// The store's file.
         path: PathBuf,
@@ -91,6 +101,14 @@ pub enum StoreError {
     /// The file belongs to another program or holds something else.
     #[error("{path} exists and is not an event store: set `store.path` (--store-path) to another file")]
     Foreign {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file has no tables.
+    #[error(
+        "{path} is empty, so it is no event store: name another file (--store-path), or start the proxy, which makes a store there"
+    )]
+    Empty {
         /// The file.
         path: PathBuf,
     },
@@ -129,6 +147,11 @@ pub enum StoreError {
     },
 }
 
+/// SQLite's message, without the number of its code.
+fn without_code(text: &str) -> &str {
+    text.split_once(": ").filter(|(code, _)| code.starts_with("Error code ")).map_or(text, |it| it.1)
+}
+
 /// SQLite reports a write beyond the file-size limit (EFBIG) as an I/O error.
 fn has_no_room(error: &rusqlite::Error) -> bool {
     let limited = disk::has_file_size_limit();
@@ -155,10 +178,14 @@ impl StoreError {
             Self::Query { source, .. } | Self::Open { source, .. } if has_no_room(source) => {
                 format!("{self}: {full}")
             }
-            other => match std::error::Error::source(other) {
-                Some(cause) => format!("{other}: {cause}"),
-                None => other.to_string(),
-            },
+            other => {
+                let text = other.to_string();
+                // Where advice follows the cause, the text has it already.
+                match std::error::Error::source(other).map(ToString::to_string) {
+                    Some(cause) if !text.contains(without_code(&cause)) => format!("{text}: {cause}"),
+                    _ => text,
+                }
+            }
         }
     }
 

@@ -2,17 +2,11 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 
 use super::link::FileId;
-use super::schema::{self, Recognised};
-use super::sql::is_corruption;
-use super::{CommandError, StoreError, Viewer};
-
-/// How long a read waits for a process that recovers the log.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+use super::{CommandError, Viewer, reading};
 
 /// A read-only connection to an existing store. All calls block. A proxy may use the store meanwhile.
 pub struct Inspector {
@@ -30,25 +24,8 @@ impl Inspector {
         if !path.exists() {
             return Err(CommandError::Missing(path.into()));
         }
-        let failed = |source| match is_corruption(&source) {
-            true => StoreError::Damaged { path: path.into(), source: Some(source) },
-            false => StoreError::unopened(path, source),
-        };
         let file = FileId::of(path);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
-        connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-        match schema::recognise(&mut connection).map_err(failed)? {
-            Recognised::Store(schema::VERSION) => Ok(Self { connection, path: path.into(), file }),
-            Recognised::Store(found) => {
-                Err(StoreError::Older { path: path.into(), found, known: schema::VERSION }.into())
-            }
-            Recognised::Newer(found) => {
-                Err(StoreError::Newer { path: path.into(), found, known: schema::VERSION }.into())
-            }
-            Recognised::Foreign => Err(StoreError::Foreign { path: path.into() }.into()),
-            Recognised::Damaged => Err(StoreError::Damaged { path: path.into(), source: None }.into()),
-        }
+        Ok(Self { connection: reading::open(path)?, path: path.into(), file })
     }
 
     /// A reader for people of the same file.

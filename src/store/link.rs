@@ -5,8 +5,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use super::StoreError;
-use super::open;
+use super::{StoreError, open, reading};
 use crate::system::files;
 
 /// A connection that knows whether its file is still the store.
@@ -43,6 +42,12 @@ impl Link {
         let connection = open::open(path)?;
         // The file may be moved aside between the two steps. Then the ids differ, the next check notices, and the store is
         // opened again.
+        Ok(Self { file: FileId::of(path), connection })
+    }
+
+    /// Opens a store to read it.
+    pub(super) fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let connection = reading::open_and_touch(path)?;
         Ok(Self { file: FileId::of(path), connection })
     }
 

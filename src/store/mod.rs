@@ -38,6 +38,7 @@ mod patrol;
 mod pending;
 mod provisional;
 mod read;
+mod reading;
 mod recovery;
 mod related;
 mod removal;
@@ -104,8 +105,20 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
+/// What a handle may do with the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    /// Create it, migrate it, and replace it when it is damaged: a proxy.
+    Recover,
+    /// Change what is in it: a command.
+    Change,
+    /// Nothing: a command that only reads.
+    Read,
+}
+
 struct Shared {
     path: Box<Path>,
+    access: Access,
     link: Mutex<Link>,
     /// The file behind `link` was found damaged.
     suspect: AtomicBool,
@@ -126,11 +139,16 @@ impl Store {
     /// When the file cannot be opened or created, is another program's database, or was written by a newer version.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         let (link, moved) = recovery::open_or_replace(path, None)?;
-        let health = Health::default();
-        moved.into_iter().for_each(|moved| health.moved_aside(moved));
-        let (link, suspect) = (Mutex::new(link), AtomicBool::new(false));
+        let store = Self::of(path, Access::Recover, link);
+        moved.into_iter().for_each(|moved| store.health().moved_aside(moved));
+        Ok(store)
+    }
+
+    fn of(path: &Path, access: Access, link: Link) -> Self {
+        let (link, suspect, health) = (Mutex::new(link), AtomicBool::new(false), Health::default());
         let (sessions, first, alive) = (Mutex::default(), OnceLock::new(), OnceLock::new());
-        Ok(Self { shared: Arc::new(Shared { path: path.into(), link, suspect, health, sessions, first, alive }) })
+        let path = path.into();
+        Self { shared: Arc::new(Shared { path, access, link, suspect, health, sessions, first, alive }) }
     }
 
     /// A separate connection for the thread that appends.
@@ -163,7 +181,9 @@ impl Store {
         // A holder that panics leaves no half-done transaction: dropping one rolls it back.
         let mut held = self.shared.link.lock();
         let suspect = self.shared.suspect.swap(false, Ordering::Relaxed);
-        if suspect || !held.is_current(self.path()) {
+        let is_elsewhere =
+            !held.is_current(self.path()) && (self.shared.access == Access::Recover || self.path().exists());
+        if suspect || is_elsewhere {
             match self.shared.relink(&held, suspect.then(|| held.file()).flatten(), 0) {
                 Ok(link) => *held = link,
                 // The caller's next statement fails as well and reports why.
@@ -184,6 +204,9 @@ impl Store {
     fn failed(&self, act: &'static str) -> impl FnOnce(rusqlite::Error) -> StoreError {
         move |source| {
             if sql::is_corruption(&source) {
+                if self.shared.access != Access::Recover {
+                    return StoreError::Damaged { path: self.path().into(), source: Some(source) };
+                }
                 self.shared.suspect.store(true, Ordering::Relaxed);
             }
             StoreError::Query { act, source }
@@ -195,7 +218,11 @@ impl Shared {
     /// Opens the current file in place of `old`. If that is still the `bad` file, it is replaced. `again` is the number of
     /// events in the old file that will be written again.
     fn relink(&self, old: &Link, bad: Option<link::FileId>, again: u64) -> Result<Link, StoreError> {
-        let (mut link, moved) = recovery::open_or_replace(&self.path, bad)?;
+        let (mut link, moved) = match self.access {
+            Access::Recover => recovery::open_or_replace(&self.path, bad)?,
+            Access::Change => (recovery::open_recognised(&self.path)?, None),
+            Access::Read => return Link::open_to_read(&self.path),
+        };
         self.health.damage.clear();
         match moved {
             Some(moved) => self.health.moved_aside(moved),

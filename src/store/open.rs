@@ -120,11 +120,17 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 /// write. A full check would take seconds on a large file; other damage is found when it is read.
 fn probe(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    touch(&transaction)?;
+    transaction.rollback()
+}
+
+/// Reads what every use needs.
+pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
     let every_column = format!("SELECT {COLUMNS} FROM events ORDER BY id LIMIT 1");
     for sql in PROBES.into_iter().chain([every_column.as_str()]) {
-        transaction.query_row(sql, [], |_| Ok(())).optional()?;
+        connection.query_row(sql, [], |_| Ok(())).optional()?;
     }
-    transaction.rollback()
+    Ok(())
 }
 
 const PROBES: [&str; 10] = [

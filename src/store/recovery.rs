@@ -3,7 +3,7 @@
 //! SQLite's three files are renamed together: `events.db`, `-wal` and `-shm` become `events.db.corrupt-<time>`, and so on.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,10 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params_from_iter};
 use super::files::{create_folder, open_to_lock, with_suffix};
 use super::link::{FileId, Link};
 use super::open::may_be_written;
+use super::reading::is_of_another_kind;
 use super::sql::{ROW_BYTES, copy_secret};
 use super::{StoreError, chunks};
 use crate::clock::now_ms;
-
-/// The header of an SQLite database.
-const SQLITE: &[u8] = b"SQLite format 3\0";
 
 /// Time limit for salvaging a damaged file, because the start must not wait. The file stays, so nothing is deleted.
 const SALVAGE_FOR: Duration = Duration::from_secs(2);
@@ -67,16 +65,11 @@ pub(super) fn open_or_replace(path: &Path, bad: Option<FileId>) -> Result<(Link,
     Ok((link, Some(MovedAside { to, salvaged, unreadable })))
 }
 
-/// Whether a file was never a store: it has no SQLite header, and the lock file beside it is missing. It may be the user's own
-/// file, named by mistake, so it must not be moved. (A power loss can leave a store full of zeros.)
-fn is_of_another_kind(path: &Path) -> io::Result<bool> {
-    if with_suffix(path, ".lock").try_exists()? {
-        return Ok(false);
-    }
-    // Without a lock file this process has not opened the store, so closing the file releases none of our locks (fcntl(2)).
-    let mut start = Vec::new();
-    File::open(path)?.take(SQLITE.len() as u64).read_to_end(&mut start)?;
-    Ok(!SQLITE.starts_with(&start) && start.iter().any(|byte| *byte != 0))
+/// Opens a store that [`super::reading`] has recognised. It may be migrated; a damaged one stays in its place.
+pub(super) fn open_recognised(path: &Path) -> Result<Link, StoreError> {
+    may_be_written(path)?;
+    let _lock = lock(path).map_err(|source| StoreError::Create { path: path.into(), source })?;
+    Link::open(path)
 }
 
 /// Only one process at a time opens or moves the store. Released when dropped.

@@ -23,7 +23,10 @@ impl Inspector {
     pub fn verify(&self, found: &mut dyn FnMut(&Fault)) -> Result<Verified, StoreError> {
         let mut report = Report { seen: Verified::default(), found };
         match verify(&self.connection, &mut report) {
-            Err(error) if is_corruption(&error) => report.add(&Fault::File(error.to_string())),
+            Err(error) if is_corruption(&error) => {
+                report.add(&Fault::File(error.to_string()));
+                report.seen.is_cut_short = true;
+            }
             done => done.map_err(StoreError::query("be verified"))?,
         }
         if self.is_replaced() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params, params_from_iter};
+use rusqlite::{Connection, OptionalExtension, Row, params, params_from_iter};
 use uuid::Uuid;
 
 use super::chunks::{Damage, Loader};
@@ -15,7 +15,7 @@ use super::ledger::Ledger;
 use super::link::FileId;
 use super::read::{counts, event_row};
 use super::sql::{NOTE, WITH_NOTE, as_limit, unsigned};
-use super::{Counts, EventRow, Filter, PastVerdict, SessionRow, State, Store, StoreError, history, search};
+use super::{Counts, EventRow, Filter, PastVerdict, SessionRow, State, Store, StoreError, history, reading, search};
 
 /// Longer queries are aborted: a long-lived reader keeps the write-ahead log from being truncated.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -437,8 +437,7 @@ impl Viewer {
             return Ok(view);
         }
         drop(idle);
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&self.path, flags)?;
+        let connection = reading::connect(&self.path)?;
         connection.busy_timeout(LONGEST / 2)?;
         Ok(View { connection, file: now })
     }

@@ -35,7 +35,9 @@ pub(super) fn run(args: &Args) -> Done {
     let authority = super::authority(&args.flags)?;
     let bytes = encoded(&authority, args.format)?;
     if args.file.as_os_str() == "-" {
-        std::io::stdout().write_all(&bytes)?;
+        let mut out = say::stdout();
+        out.write_all(&bytes)?;
+        out.flush()?;
     } else {
         let file = args.file.display();
         let mut out = std::fs::File::create_new(&args.file).map_err(|error| match error.kind() {

@@ -16,7 +16,7 @@ use clap::Subcommand;
 
 use self::layout::Layout;
 use super::color::ColorArgs;
-use super::filter::{FilterArgs, event_number, tell_what_is_missing};
+use super::filter::{FilterArgs, at_least_one, event_number, tell_what_is_missing};
 use super::table::Cell;
 use super::{About, Done, Failure, Usage, output, say, show as show_command, signals, tree};
 use crate::config::Flags;
@@ -48,7 +48,7 @@ pub(super) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// The number of newest events to list [default: 50; with --har: all]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     limit: Option<usize>,
     /// Keep printing new events until SIGINT or SIGTERM
     #[arg(long)]
@@ -212,7 +212,7 @@ impl Printer {
     }
 
     fn print(&self, store: &Store, events: &[i64]) -> Result<(), Failure> {
-        let mut out = io::stdout().lock();
+        let mut out = say::stdout();
         match self {
             Self::Json => {
                 for id in events {
@@ -250,7 +250,7 @@ fn if_still_there(event: Result<EventRow, CommandError>) -> Result<Option<EventR
 }
 
 fn open(flags: &Flags) -> Result<Store, Failure> {
-    Ok(Store::open_existing(&super::led(flags, About::Store)?.loaded.config.store.path)?)
+    Ok(Store::open_to_read(&super::led(flags, About::Store)?.loaded.config.store.path)?)
 }
 
 /// Characters in a line of the terminal; `None` when stdout is none.

@@ -80,7 +80,7 @@ fn spared(counted: &Clearable) -> Option<String> {
 fn is_wanted(store: &Path, counted: &Clearable) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
     let what = what(store, counted);
     if !io::stdin().is_terminal() {
-        return Err(format!("{what} would be deleted: add --yes to delete without a question").into());
+        return Err(format!("this would delete {what}: add --yes to delete without a question").into());
     }
     let mut asked = io::stderr().lock();
     write!(asked, "Delete {}? This cannot be undone. [y/N] ", visible::line(&what))?;
@@ -93,7 +93,8 @@ fn is_wanted(store: &Path, counted: &Clearable) -> Result<bool, Box<dyn std::err
 fn what(store: &Path, counted: &Clearable) -> String {
     let undelivered = match counted.undelivered {
         0 => String::new(),
-        some => format!(", {some} of which OTAS does not have,"),
+        some if some == counted.events => ", which OTAS does not have".to_owned(),
+        some => format!(", {some} of which OTAS does not have"),
     };
     format!("{} in {}{undelivered}", events(counted.events), store.display())
 }
@@ -121,7 +122,9 @@ mod tests {
     fn the_question_says_what_is_lost() {
         let counted = Clearable { events: 12, undelivered: 3, spared: 1, ..Clearable::default() };
         let text = what(Path::new("events.db"), &counted);
-        assert_eq!(text, "12 events in events.db, 3 of which OTAS does not have,");
+        assert_eq!(text, "12 events in events.db, 3 of which OTAS does not have");
+        let all = Clearable { events: 1, undelivered: 1, ..Clearable::default() };
+        assert_eq!(what(Path::new("events.db"), &all), "1 event in events.db, which OTAS does not have");
         assert!(spared(&counted).unwrap().starts_with("1 event that OTAS does not have will stay"));
         assert!(spared(&Clearable::default()).is_none());
     }

@@ -34,13 +34,35 @@ pub(super) fn run(args: &Args) -> Done {
 }
 
 fn summary(seen: &Verified) -> String {
-    let Verified { events, chunks, faults } = seen;
+    let Verified { events, chunks, faults, is_cut_short } = seen;
     let read = format!("{} and {} read", number_of(*events, "event"), number_of(*chunks, "chunk"));
     match faults {
         0 => format!("{read}, no faults"),
+        _ if *is_cut_short => format!(
+            "{read}, {}. The damage ended the check, so nothing is known of what was not read. Check the disk; the next start of the \
+             proxy (`serve`, `run`) moves the file aside and keeps what can be read",
+            number_of(*faults, "fault")
+        ),
         _ => format!(
             "{read}, {}. Check the disk. Damaged bodies have a mark in their place; events that are not named are intact",
             number_of(*faults, "fault")
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_was_read_is_said_to_be_intact() {
+        let seen = |events, is_cut_short| summary(&Verified { events, chunks: 1, faults: 1, is_cut_short });
+        assert!(seen(3, false).contains("are intact"));
+        let cut_short = seen(0, true);
+        assert!(
+            cut_short.starts_with("0 events and 1 chunk read, 1 fault. The damage ended the check"),
+            "{cut_short}"
+        );
+        assert!(!cut_short.contains("intact"), "{cut_short}");
     }
 }

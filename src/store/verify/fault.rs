@@ -114,6 +114,8 @@ pub struct Verified {
     pub chunks: u64,
     /// Faults.
     pub faults: u64,
+    /// Damage of the file ended the check, so the rest was not read.
+    pub is_cut_short: bool,
 }
 
 /// Counts what was read, and passes faults on.
