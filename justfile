@@ -10,6 +10,10 @@ demo:
 dist:
     cargo build --profile dist --locked
 
+# The same, compiled for what it does in the benchmarks (PGO). Needs `rustup component add llvm-tools`.
+release-pgo:
+    packaging/pgo.sh
+
 # The container image without Docker: built by buildah; podman runs the demo in it. `ARCHIVE=FILE just image` keeps it. Needs root.
 image:
     deploy/image.sh

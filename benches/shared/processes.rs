@@ -195,7 +195,7 @@ pub fn started(command: &mut Command) -> (Process, String) {
     (process, line.rsplit_once(':').unwrap().1.trim().to_owned())
 }
 
-/// A process that is killed when it is dropped.
+/// A process that is stopped when it is dropped.
 pub struct Process(Child);
 
 impl Process {
@@ -220,7 +220,9 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let _ = self.0.kill();
+        // SIGTERM and not SIGKILL: a program that counts for `just release-pgo` writes its counts when it ends by itself.
+        let pid = rustix::process::Pid::from_child(&self.0);
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         let _ = self.0.wait();
     }
 }
