@@ -78,32 +78,63 @@ fn a_wrong_call_is_answered_with_what_to_do_and_the_store_may_come_later() {
         call(13, "read_run", json!({ "run": "x".repeat(100_000) })),
         call(14, "diff_calls", json!({ "id": 7, "before": 7 })),
         call(15, "read_call", json!({ "id": null })),
-        call(16, "search_calls", json!({ "query": "session:run-1", "limit": null })),
+        call(16, "read_call", json!({ "id": 7, "offset": -1 })),
+        call(17, "read_conversation", json!({ "id": "7" })),
+        call(18, "read_conversation", json!({ "id": 7, "whole": "yes" })),
+        call(19, "search_calls", json!({ "query": "session:run-1", "limit": null })),
     ];
     let lines: Vec<Value> = hello().into_iter().chain(calls).collect();
     let answers = answers(&file, &lines);
     for (answer, words) in answers[1..].iter().zip([
         "did you mean `host`?",
-        "unknown field `queri`, expected one of",
-        "missing field `id`",
+        "unknown argument `queri`; expected one of",
+        "`id` is missing: The number of the call",
         "search_calls lists them",
-        "there is no event 7",
+        "no call has the number 7",
         "list_runs names them",
-        "expected host, model",
+        "`by`: expected one of host, model",
         "there are search_calls, read_call",
-        "unknown fact `a\\u{1b}",
+        "`by`: expected one of host, model",
         "the filter has 2000 words; at most 100 are read",
         "the filter has 100000 bytes; at most 10000 are read",
         "no run, or more than one, is called",
         "is compared with itself",
-        "missing field `id`",
+        "`id` is missing",
+        "`offset`: expected a whole number from 0 on, not -1",
+        "`id`: expected a whole number from 0 on, not \"7\"",
+        "`whole`: expected true or false, not \"yes\"",
     ]) {
         let result = &answer["result"];
         let text = result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{answer}"));
         assert!(result["isError"] == true && text.contains(words), "{words}: {answer}");
         assert!(!text.contains(steers) && text.len() < 3_000, "{answer}");
     }
-    assert!(answers[15]["result"]["content"][0]["text"].as_str().unwrap().contains("no call matches"));
+    assert!(answers[18]["result"]["content"][0]["text"].as_str().unwrap().contains("no call matches"));
+}
+
+#[test]
+fn a_line_that_is_not_json_and_an_unknown_method_are_answered() {
+    let folder = Folder::new();
+    let mut command = folder.program();
+    command.args(["mcp", "--store-path", "none.db"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut server = command.spawn().unwrap();
+    let (mut input, mut output) = (server.stdin.take().unwrap(), BufReader::new(server.stdout.take().unwrap()));
+    let mut answer = |line: &str| -> Value {
+        writeln!(input, "{line}").unwrap();
+        let mut answer = String::new();
+        output.read_line(&mut answer).unwrap();
+        serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer:?}"))
+    };
+    let [first, ready] = hello();
+    assert_eq!(answer(&first.to_string())["id"], 1);
+    let broken = answer(&format!("{ready}\n{{\"jsonrpc\": oops"));
+    assert!(broken["id"].is_null() && broken["error"]["code"] == -32_700, "{broken}");
+    assert!(broken["error"]["message"].as_str().unwrap().contains("is not JSON"), "{broken}");
+    let unknown = answer(&request(2, "calls/list", json!({})).to_string());
+    assert!(unknown["id"] == 2 && unknown["error"]["code"] == -32_601, "{unknown}");
+    assert!(unknown["error"]["message"].as_str().unwrap().contains("method not found: `calls/list`"), "{unknown}");
+    drop(input);
+    assert!(server.wait().unwrap().success());
 }
 
 #[tokio::test]

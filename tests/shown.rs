@@ -1,6 +1,6 @@
 //! What was captured reaches people: it steers no terminal, turns no text around, and a reader that leaves ends a command quietly.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Output, Stdio};
 
@@ -369,6 +369,64 @@ async fn the_page_command_prints_a_link_that_opens_the_running_proxys_page_once(
         assert_eq!(page.status(), 200);
         assert_eq!(client.get(link).send().await.unwrap().status(), 401, "{link} works once");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_page_command_has_no_link_with_another_stores_token() {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let folder = Folder::new();
+    folder.configure("");
+    let served = tokio::task::spawn_blocking(|| Served::start(folder, |program| program)).await.unwrap();
+    let other = tempfile::tempdir().unwrap();
+    let token =
+        std::fs::File::options().write(true).create_new(true).mode(0o600).open(other.path().join("admin.token"));
+    token.unwrap().write_all("a".repeat(64).as_bytes()).unwrap();
+    let store = other.path().join("events.db").display().to_string();
+    let done = run(&served.folder, &["page", "--store-path", &store]);
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        done.status.code() == Some(1) && done.stdout.is_empty() && said.contains("uses another store"),
+        "{done:?}"
+    );
+}
+
+#[test]
+fn credentials_that_run_and_env_do_not_have_are_named() {
+    let folder = Folder::new();
+    folder
+        .configure("[session]\nscope = 'credential'\n[[agents]]\nname = 'planner'\nsecret_file = 'planner.secret'\n");
+    let secret = folder.path().join("planner.secret");
+    std::fs::write(&secret, "s".repeat(40)).unwrap();
+    std::fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let ran = run(&folder, &["run", "true"]);
+    let said = String::from_utf8_lossy(&ran.stderr);
+    assert!(
+        ran.status.code() == Some(2) && said.contains("session.scope") && said.contains("NAME:SECRET@"),
+        "{ran:?}"
+    );
+    let env = run(&folder, &["env", "--listen-proxy", "9000"]);
+    assert!(env.status.success() && String::from_utf8_lossy(&env.stderr).contains("NAME:SECRET@"), "{env:?}");
+}
+
+#[test]
+fn wrong_usages_say_what_is_wrong() {
+    let folder = with_steering();
+    let long = "x".repeat(5_000);
+    for (arguments, code, words) in [
+        (&["man", "nope"][..], 2, "no such command"),
+        (&["man", "--folder", "/nowhere/at/all"], 1, "cannot write the manual pages into `/nowhere/at/all`: "),
+        (&["note", "1", &long], 2, "is too long"),
+        (&["search", ""], 2, "is empty"),
+        (&["redirect", "print"], 2, "--user or --cgroup"),
+        (&["share", "session:none", "--output", "-"], 1, "`session:none`"),
+    ] {
+        let done = run(&folder, arguments);
+        let said = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.code() == Some(code) && said.contains(words), "{arguments:?}: {done:?}");
+    }
+    let loud = folder.program().arg("events").env("OTAS_PROXY_LOG", "loud").output().unwrap();
+    let said = String::from_utf8_lossy(&loud.stderr);
+    assert!(loud.status.success() && said.contains("OTAS_PROXY_LOG: `loud` is not a level"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

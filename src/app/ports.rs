@@ -62,6 +62,12 @@ pub(super) async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener,
         io::ErrorKind::AddrInUse => {
             io::Error::new(e.kind(), "the port is taken; choose another, or 0 for any free one")
         }
+        io::ErrorKind::PermissionDenied => io::Error::new(
+            e.kind(),
+            format!(
+                "{e}. Ports below 1024 need root or the capability CAP_NET_BIND_SERVICE; choose a port from 1024 on"
+            ),
+        ),
         _ => e,
     };
     let bound = TcpListener::bind(address).await;

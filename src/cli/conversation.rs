@@ -31,7 +31,7 @@ pub(super) fn render(of: &ModelEvent, look: Look) -> String {
     part(&mut out, "system", &request.system, look);
     if !request.tools.is_empty() {
         let names: Vec<&str> = request.tools.iter().map(|tool| tool.name.as_str()).collect();
-        heading(&mut out, &format!("{} tools", names.len()), look);
+        heading(&mut out, &format!("{} tool{}", names.len(), if names.len() == 1 { "" } else { "s" }), look);
         text(&mut out, &names.join(", "), Style::new(), look);
     }
     if request.goes_on {

@@ -7,7 +7,7 @@ use super::shell::{Shell, line};
 use super::variables::{self, AgentSetup};
 use super::{About, Done, agent_dir, chosen, otas_hosts, say};
 use crate::app::step;
-use crate::config::Flags;
+use crate::config::{self, Flags};
 use crate::tls::{CertAuthority, write_agent_files};
 
 /// Print the variables that make an agent use a running proxy and trust its CA
@@ -47,6 +47,7 @@ pub(super) fn run(args: &Args) -> Done {
     if config.listen.proxy.port() == 0 {
         return Err("`listen.proxy` has port 0 and no `serve` runs: start it first, or name a port".into());
     }
+    tell_of_credentials(config.session.scope);
     let authority = CertAuthority::load_or_create(&config.tls.ca_dir)?;
     let parent = |name: &str| std::env::var(name).ok();
     let files = write_agent_files(&authority, &variables::parent_bundles(&parent))
@@ -68,12 +69,23 @@ pub(super) fn run(args: &Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The variables lack what is each agent's own.
+fn tell_of_credentials(scope: config::Scope) {
+    if scope == config::Scope::Credential {
+        say::err(
+            "otas-proxy: `session.scope` is \"credential\", so the proxy answers 407 until you put the name and secret of one of \
+             `[[agents]]` into the proxy's address in these variables: http://NAME:SECRET@HOST:PORT",
+        );
+    }
+}
+
 /// What a pod's agent needs. In the pod the settings of its sidecar apply, so neither our environment nor a proxy that runs here counts.
 fn of_a_pod(args: &Args) -> Done {
     let config = super::load(&args.flags)?.config;
     if config.listen.proxy.port() == 0 {
         return Err("`listen.proxy` has port 0: name a port".into());
     }
+    tell_of_credentials(config.session.scope);
     let dir = config.tls.agent_dir.clone().unwrap_or_else(|| agent_dir::IN_THE_IMAGE.into());
     say::raw("env:\n")?;
     for (name, value) in agent_dir::variables(&config, config.listen.proxy, &dir, args.scope)? {

@@ -10,6 +10,8 @@ use parking_lot::Mutex;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -22,13 +24,32 @@ const LINES: u64 = 5;
 /// The target of the line that says how many were held back.
 const TELLER: &str = "otas_proxy::log";
 
-/// Begins to log. `OTAS_PROXY_LOG` sets the level, in `tracing`'s directives; `otherwise` holds if it is not set.
-pub(super) fn begin(otherwise: &str) {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("OTAS_PROXY_LOG")
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(otherwise));
+/// The variable that sets the level, in `tracing`'s directives.
+const VARIABLE: &str = "OTAS_PROXY_LOG";
+
+/// Begins to log. `otherwise` holds if the variable is not set or not valid. Returns a warning if it is not valid.
+pub(super) fn begin(otherwise: &str) -> Option<String> {
+    let given = std::env::var_os(VARIABLE).filter(|given| !given.is_empty());
+    let read = given.map(|given| directives(&given.to_string_lossy())).transpose();
+    let (filter, warning) = match read {
+        Ok(filter) => (filter, None),
+        Err(why) => (None, Some(format!("{VARIABLE}: {why}; it is not used. Write a level, such as `info`"))),
+    };
+    let filter = filter.unwrap_or_else(|| EnvFilter::new(otherwise));
     let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
     let lines = tracing_subscriber::fmt::layer().with_ansi(colours).with_writer(move || MaskedStderr { colours });
     let _ = tracing_subscriber::registry().with(filter).with(Repeats::default()).with(lines).try_init();
+    warning
+}
+
+/// The filter. A word alone is a level: `tracing` would take any other for the name of a module.
+fn directives(text: &str) -> Result<EnvFilter, String> {
+    let alone = |directive: &&str| directive.chars().all(char::is_alphanumeric) && !directive.is_empty();
+    let unknown = text.split(',').map(str::trim).filter(alone).find(|word| word.parse::<LevelFilter>().is_err());
+    match unknown {
+        Some(word) => Err(format!("`{word}` is not a level; expected error, warn, info, debug, trace or off")),
+        None => EnvFilter::try_new(text).map_err(|error| error.to_string()),
+    }
 }
 
 /// Holds back repeated lines, and reports how many.
@@ -140,6 +161,17 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    #[test]
+    fn a_word_that_is_no_level_is_refused() {
+        for text in ["info", "WARN", "off", "otas_proxy=debug", "warn,otas_proxy::store=trace", "3"] {
+            assert!(directives(text).is_ok(), "{text}");
+        }
+        for text in ["loud", "info,verbose", "otas_proxy=loud"] {
+            assert!(directives(text).is_err(), "{text}");
+        }
+        assert!(directives("loud").unwrap_err().starts_with("`loud` is not a level"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::{Done, say};
+use super::{Done, Usage, say};
 
 /// Print a manual page in roff, for man
 ///
@@ -22,7 +22,8 @@ pub(super) fn run(args: &Args) -> Done {
     let mut all = super::command()?;
     if let Some(folder) = &args.folder {
         // `help` repeats each command.
-        clap_mangen::generate_to(all.disable_help_subcommand(true), folder)?;
+        clap_mangen::generate_to(all.disable_help_subcommand(true), folder)
+            .map_err(|error| format!("cannot write the manual pages into `{}`: {error}", folder.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     // Gives each subcommand its full name and the options that all have.
@@ -30,7 +31,8 @@ pub(super) fn run(args: &Args) -> Done {
     let mut page = &all;
     for name in &args.command {
         let found = page.find_subcommand(name);
-        page = found.ok_or_else(|| format!("no such command: {name:?}; `otas-proxy help` lists the commands"))?;
+        page =
+            found.ok_or_else(|| Usage(format!("no such command: {name:?}; `otas-proxy help` lists the commands")))?;
     }
     let mut roff = Vec::new();
     clap_mangen::Man::new(page.clone()).render(&mut roff)?;

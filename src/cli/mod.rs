@@ -74,6 +74,7 @@ use self::chosen::About;
 use crate::app::AppError;
 use crate::config::{ConfigError, Flags, Loaded};
 use crate::query::QueryError;
+use crate::store::CommandError;
 use crate::tls::RootsError;
 
 /// A transparent logging HTTP(S) proxy for AI agents: each call passes untouched and becomes one event
@@ -140,16 +141,18 @@ pub fn main() -> ExitCode {
     crate::redact::panics_are_masked();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     if outlived::is_asked_for(&arguments) {
-        log::begin("warn");
+        // The process that started this one has said what is wrong with the variable.
+        let _ = log::begin("warn");
         return ended(outlived::run());
     }
     if namespace::is_asked_for(&arguments) {
-        log::begin("warn");
+        let _ = log::begin("warn");
         return ended(namespace::enter(&arguments));
     }
     let cli = parsed(&arguments).unwrap_or_else(|error| error.exit());
     // The findings of `check` replace the log.
-    log::begin(if matches!(cli.command, Command::Check(_)) { "off" } else { "warn" });
+    let warning = log::begin(if matches!(cli.command, Command::Check(_)) { "off" } else { "warn" });
+    warning.iter().for_each(|warning| say::err(&format!("otas-proxy: {warning}")));
     let done = match cli.command {
         Command::Serve(args) => serve::run(args),
         Command::Run(args) => run::run(args),
@@ -202,6 +205,7 @@ fn is_usage(error: &(dyn Error + 'static)) -> bool {
         || error.is::<Usage>()
         || error.is::<QueryError>()
         || error.is::<chosen::Ambiguous>()
+        || matches!(error.downcast_ref::<CommandError>(), Some(CommandError::NoteTooLong { .. }))
         || error.downcast_ref::<RootsError>().is_some_and(of_roots)
         || matches!(error.downcast_ref::<AppError>(), Some(AppError::Roots(error)) if of_roots(error))
 }

@@ -1,10 +1,16 @@
 //! `otas-proxy page`: a new link to the page.
 
+use std::io;
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
-use super::{About, Done, running, say};
+use super::{About, Done, admin_call, running, say};
 use crate::admin;
 use crate::config::Flags;
+use crate::secret::Secret;
+
+/// The status of a link that the proxy does not know.
+const UNAUTHORIZED: u16 = 401;
 
 /// Print a link that opens the page of a running proxy in a browser
 ///
@@ -39,6 +45,22 @@ pub(super) fn run(args: &Args) -> Done {
     }
     let token = admin::load_or_make_token(&file)
         .map_err(|error| format!("cannot use the page's token in `{}`: {error}", file.display()))?;
+    if !knows(at, &token)? {
+        return Err(format!(
+            "the proxy on {at} uses another store than `{}`, so a link would not open its page: name its store with --store-path",
+            config.store.path.display()
+        )
+        .into());
+    }
     say::out(&admin::link(at, &token)?)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the proxy has this token. It is asked by a link of its own, because another program may have the port by now, and must
+/// not see the token.
+fn knows(at: SocketAddr, token: &Secret) -> io::Result<bool> {
+    let link = admin::link(at, token)?;
+    let path = link.split_once("://").and_then(|(_, rest)| rest.split_once('/')).map(|(_, path)| path);
+    let answer = admin_call::get(at, &format!("/{}", path.unwrap_or_default()))?;
+    Ok(answer.status != Some(UNAUTHORIZED))
 }

@@ -86,6 +86,15 @@ pub(super) fn run(args: Args) -> Done {
             )
             .into());
     }
+    if loaded.config.session.scope == config::Scope::Credential {
+        return Err(loaded
+            .refuse(
+                "session.scope",
+                "with \"credential\" each agent gives a name and a secret, which `run` does not have: use `serve` and put `NAME:SECRET@` of \
+                 one of `[[agents]]` before the proxy's address; or use `run` with settings whose scope is \"proxy\" (--config)",
+            )
+            .into());
+    }
     let others: Vec<SocketAddr> = running::all().into_iter().map(|running| running.proxy).collect();
     inherited::apply(&mut loaded, args.upstream, &others);
     let new_ca = chosen::new_ca(&loaded.config.tls);
@@ -94,7 +103,7 @@ pub(super) fn run(args: Args) -> Done {
     let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
     (config.listen.proxy, config.listen.admin) = (any, any);
     // If the system does not report the owner of a connection, callers must show a secret that only the command has.
-    if config.listen.same_user && config.session.scope != config::Scope::Credential && !peer::tells_users() {
+    if config.listen.same_user && !peer::tells_users() {
         config.session.run_secret = Some(Secret::random()?);
     }
     let run_secret = config.session.run_secret.clone();

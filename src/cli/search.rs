@@ -80,7 +80,11 @@ struct Snippet {
 
 pub(super) fn run(args: &Args) -> Done {
     let Some(needle) = Needle::new(&args.find) else {
-        return Err(Usage(format!("a text of 1 to {NEEDLE_MAX_BYTES} bytes can be searched for")).into());
+        return Err(Usage(match args.find.trim().is_empty() {
+            true => "the text to search for is empty; to list calls without one: `otas-proxy events`".to_owned(),
+            false => format!("the text to search for is too long: at most {NEEDLE_MAX_BYTES} bytes"),
+        })
+        .into());
     };
     let settings = super::led(&args.flags, About::Store)?.loaded.config.store;
     let store = Store::open_to_read(&settings.path)?;

@@ -164,8 +164,9 @@ fn model_call(of: &ModelCall) -> Node {
         tokens.filter(|tokens| *tokens > 0).map(|tokens| format!("{} {name}", brief::tokens(tokens)))
     };
     let (read, write) = (llm.cache_read_tokens(), llm.cache_write_tokens());
-    let cached: Vec<String> = [figure("read", read), figure("written", write)].into_iter().flatten().collect();
-    let cached = (!cached.is_empty()).then(|| format!("({} in the cache)", cached.join(", ")));
+    let cached: Vec<String> =
+        [figure("read from", read), figure("written to", write)].into_iter().flatten().collect();
+    let cached = (!cached.is_empty()).then(|| format!("({} the cache)", cached.join(", ")));
     let facts = [happened::tokens(llm), cached, happened::cost(llm), Some(duration(call.latency_ms))];
     let mut node = Node::new(cell(&text), facts.into_iter().flatten().collect::<Vec<_>>().join("  "));
     if !call.error.is_empty() {

@@ -49,10 +49,11 @@ impl SettingsFile {
         cwd: &Path,
     ) -> Result<Vec<Self>, ConfigError> {
         if let Some(path) = &flags.config {
-            return Self::read(&cwd.join(path), "named by flag --config", cwd).map(|file| vec![file]);
+            return Self::read(&cwd.join(path), "named by the flag --config", cwd).map(|file| vec![file]);
         }
         if let Some(path) = env(VARIABLE) {
-            return Self::read(&cwd.join(path), "named by environment OTAS_PROXY_CONFIG", cwd).map(|file| vec![file]);
+            return Self::read(&cwd.join(path), "named by the environment variable OTAS_PROXY_CONFIG", cwd)
+                .map(|file| vec![file]);
         }
         let own = folders::config(env).map(|folder| folder.join(NAME));
         let users =

@@ -22,8 +22,8 @@ pub enum StoreError {
     },
     /// The file is a symbolic link whose target could not be created.
     #[error(
-        "the event store {path} is a link to {target}, which cannot be created: make the folder of that file, or point `store.path` \
-         (--store-path) to another file"
+        "the event store {path} is a link to {target}, which cannot be created: {source}. Make the folder of that file, or point \
+         `store.path` (--store-path) to another file"
     )]
     LinkToNothing {
         /// The store's file.
@@ -35,7 +35,7 @@ pub enum StoreError {
     },
     /// Others may read or write the file, and its mode cannot be changed.
     #[error(
-        "the event store {path} can be read by others: `chmod 0600` it, or set `store.path` to a file in a folder of your own"
+        "the event store {path} can be read by others: {source}. `chmod 0600` it, or set `store.path` to a file in a folder of your own"
     )]
     Exposed {
         /// The store's file.

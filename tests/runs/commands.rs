@@ -77,7 +77,7 @@ async fn a_run_is_shown_as_a_tree_and_listed_by_the_agents_own_session() {
         "The tool WebFetch was added",
         &format!("cache miss against #{}: 0 of 4.5k tokens read.", rows[3]),
         "GET 127.0.0.1/file",
-        "(4.0k read, 500 written in the cache)",
+        "(4.0k read from, 500 written to the cache)",
     ] {
         assert!(tree.contains(words), "{words}\n{tree}");
     }

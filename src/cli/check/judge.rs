@@ -58,6 +58,9 @@ pub(super) fn line(client: &Client, ended: &Ended, sight: &Sight<'_>, under: &Ci
         Ended::Exited { stderr, .. } if client.says_version && version.is_empty() => {
             return Some(not_started(client, &telling(stderr)));
         }
+        Ended::Exited { stderr, code, .. } if !sight.connected && is_only_a_launcher(*code, stderr) => {
+            return Some(not_started(client, &telling(stderr)));
+        }
         Ended::TooLate => return Some(too_late(client, sight.connected)),
         Ended::Exited { stderr, code, .. } => match telling(stderr) {
             said if said.is_empty() => format!("it ended with code {code} and printed nothing"),
@@ -84,6 +87,16 @@ pub(super) fn line(client: &Client, ended: &Ended, sight: &Sight<'_>, under: &Ci
             cure_of_bypass(client, version, &said, under),
         ),
     })
+}
+
+/// Whether what is on the PATH only starts the client, and found none: `rustup`, `pyenv` and the like.
+fn is_only_a_launcher(code: i32, stderr: &str) -> bool {
+    const NOT_EXECUTABLE: i32 = 126;
+    const NOT_FOUND: i32 = 127;
+    matches!(code, NOT_EXECUTABLE | NOT_FOUND)
+        || ["rustup could not choose", "rustup default", "rustup toolchain install"]
+            .iter()
+            .any(|words| stderr.contains(words))
 }
 
 fn not_started(client: &Client, why: &str) -> Line {
@@ -288,6 +301,12 @@ mod tests {
         assert!(judged("httpx", &exited(LACKING, "", ""), &BYPASSED).is_none());
         for ended in [Ended::NotStarted("no".to_owned()), exited(1, "", "broken installation")] {
             assert_eq!(judged("java", &ended, &BYPASSED).unwrap().state, State::Skipped);
+        }
+        let no_toolchain =
+            "error: rustup could not choose a version of cargo to run, because one wasn't specified explicitly";
+        for ended in [exited(1, "", no_toolchain), exited(127, "", "pyenv: pip: command not found")] {
+            let line = judged("cargo", &ended, &BYPASSED).unwrap();
+            assert!(line.state == State::Skipped && line.detail.contains("could not be run"), "{line:?}");
         }
         assert_eq!(judged("curl", &Ended::TooLate, &BYPASSED).unwrap().state, State::Warn);
         let other = judged("curl", &exited(1, "", "x"), &sight(true, false, Some("connect_failed: …"))).unwrap();

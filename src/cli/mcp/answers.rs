@@ -15,7 +15,7 @@ use crate::cli::{diff, runs, session_name, tree};
 use crate::clock::now_ms;
 use crate::event::{Content, Side, Stored};
 use crate::query::Query;
-use crate::run_view::{self, Limits, Memory, Totals};
+use crate::run_view::{self, Limits, Memory, Totals, ViewError};
 use crate::stats::{By, Groups, Stats};
 use crate::store::{Filter, Viewer};
 use crate::{cause, visible};
@@ -31,6 +31,23 @@ type Answer = Result<String, String>;
 
 fn said(error: impl std::error::Error + 'static) -> String {
     cause::chain(&error)
+}
+
+/// Why something cannot be shown, with the names of tools and arguments in place of commands.
+fn unshown(error: ViewError) -> String {
+    match error {
+        ViewError::Store(error) => said(error),
+        ViewError::NoEvent(id) => format!("no call has the number {id}; search_calls lists them"),
+        ViewError::NoConversation(id) => {
+            format!("call {id} is not a conversation with a model; search_calls with the query is:model lists those")
+        }
+        ViewError::SameEvent(id) => format!(
+            "call {id} is compared with itself; give another number in `before`, or leave it out to compare with the previous call"
+        ),
+        ViewError::NoPrevious(id) => {
+            format!("call {id} continues no stored call; give the number of the call to compare it with in `before`")
+        }
+    }
 }
 
 fn filter(viewer: &Viewer, query: &str, limit: usize) -> Result<Filter, String> {
@@ -129,12 +146,12 @@ fn look(whole: bool) -> Look {
 }
 
 pub(super) fn conversation(viewer: &Viewer, of: &ReadConversation) -> Answer {
-    let event = run_view::event(viewer, of.id).map_err(said)?;
+    let event = run_view::event(viewer, of.id).map_err(unshown)?;
     Ok(piece(&render(&event, look(of.whole)), of.offset, of.limit))
 }
 
 pub(super) fn diff(viewer: &Viewer, of: &Diff) -> Answer {
-    let compared = run_view::compare(viewer, of.before, of.id).map_err(said)?;
+    let compared = run_view::compare(viewer, of.before, of.id).map_err(unshown)?;
     Ok(piece(&diff::render(&compared, look(of.whole)), of.offset, of.limit))
 }
 
@@ -203,4 +220,20 @@ pub(super) fn statistics(viewer: &Viewer, of: &Statistics) -> Answer {
         }
     };
     Ok(piece(&(missing(&filter) + &visible::json(&format!("{json:#}"))), 0, MOST))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_tools_and_arguments_and_no_commands() {
+        for error in
+            [ViewError::NoEvent(1), ViewError::NoConversation(1), ViewError::SameEvent(1), ViewError::NoPrevious(1)]
+        {
+            let said = unshown(error);
+            assert!(said.contains("search_calls") || said.contains("`before`"), "{said}");
+            assert!(!said.contains("otas-proxy"), "{said}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! `otas-proxy mcp`: the stored calls for agents themselves, over the Model Context Protocol. It only reads.
 //!
 //! ```text
+//!  lines      what comes and goes, a line a message
 //!  server     the protocol (crate `rmcp`)
 //!    | tools      which tools there are, with the schemas of their arguments
 //!    |   | arguments
@@ -10,6 +11,7 @@
 
 mod answers;
 mod arguments;
+mod lines;
 mod pieces;
 mod server;
 mod tools;
@@ -17,7 +19,6 @@ mod tools;
 use std::process::ExitCode;
 
 use rmcp::ServiceExt as _;
-use rmcp::transport::stdio;
 
 use self::server::Server;
 use super::{About, Done};
@@ -38,12 +39,19 @@ pub(super) fn run(args: &Args) -> Done {
     let store = super::led(&args.flags, About::Store)?.loaded.config.store.path;
     let runtime = super::runtime()?;
     runtime.block_on(async {
-        let serving = Server::new(store).serve(stdio()).await.map_err(|error| {
-            format!(
-                "no MCP client on standard input: {error}. `claude mcp add otas-proxy -- otas-proxy mcp` adds one"
-            )
-        })?;
-        serving.waiting().await.map_err(|error| format!("the MCP server ended: {error}"))?;
+        let (input, output, written) = lines::open();
+        let served = async {
+            let serving = Server::new(store).serve((input, output)).await.map_err(|error| {
+                format!(
+                    "no MCP client on standard input: {error}. `claude mcp add otas-proxy -- otas-proxy mcp` adds one"
+                )
+            })?;
+            serving.waiting().await.map_err(|error| format!("the MCP server ended: {error}"))
+        };
+        let served = served.await;
+        // What was answered last is still to be written. A client that has gone does not matter.
+        let _ = written.await?;
+        served?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rmcp::model::{Tool, ToolAnnotations};
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::answers;
 use super::arguments::{BODY_BYTES, MOST_ROWS, PIECE_BYTES, ROWS};
@@ -53,16 +53,16 @@ pub(super) fn all() -> Vec<Tool> {
         tool(
             "read_conversation",
             "Read a call to a model as text: system prompt, tools, messages, tool calls and results, and the answer. Long parts are \
-             shown by their beginning.",
+             shown by their beginning. search_calls with is:model finds such calls.",
             json!({ "id": id, "whole": whole, "offset": offset, "limit": limit }),
             &["id"],
         ),
         tool(
             "diff_calls",
-            "What a call to a model changed against the previous call of its conversation, or against another call: new messages, \
+            "What the call `id` to a model changed against the previous call of its conversation, or against the call `before`: new messages, \
              changed system prompt, tools and parameters, and why the prompt cache was missed.",
             json!({
-                "id": id, "before": number("The earlier call. Default: the previous one of the conversation."),
+                "id": id, "before": number("The number of the earlier call. Default: the previous one of the conversation."),
                 "whole": whole, "offset": offset, "limit": limit,
             }),
             &["id"],
@@ -113,6 +113,12 @@ fn number(description: &str) -> Value {
 pub(super) fn call(store: &Path, memory: &Memory, name: &str, arguments: Value) -> Result<String, String> {
     // The store may come, or be replaced, while the server runs.
     let viewer = || Inspector::open(store).map(|store| store.viewer()).map_err(|error| error.to_string());
+    let all = all();
+    let Some(tool) = all.iter().find(|tool| tool.name == name) else {
+        let names: Vec<&str> = all.iter().map(|tool| &*tool.name).collect();
+        return Err(format!("unknown tool `{name}`; there are {}", names.join(", ")));
+    };
+    let arguments = checked(&tool.input_schema, arguments)?;
     match name {
         "search_calls" => answers::search(&viewer()?, &read(arguments)?),
         "read_call" => answers::call(&viewer()?, &read(arguments)?),
@@ -120,18 +126,52 @@ pub(super) fn call(store: &Path, memory: &Memory, name: &str, arguments: Value) 
         "diff_calls" => answers::diff(&viewer()?, &read(arguments)?),
         "list_runs" => answers::runs(&viewer()?, &read(arguments)?),
         "read_run" => answers::run(&viewer()?, memory, &read(arguments)?),
-        "statistics" => answers::statistics(&viewer()?, &read(arguments)?),
-        _ => {
-            let names: Vec<String> = all().iter().map(|tool| tool.name.to_string()).collect();
-            Err(format!("unknown tool `{name}`; there are {}", names.join(", ")))
-        }
+        _ => answers::statistics(&viewer()?, &read(arguments)?),
     }
 }
 
-fn read<T: DeserializeOwned>(mut arguments: Value) -> Result<T, String> {
-    // Some models give null for what they leave out.
-    if let Value::Object(members) = &mut arguments {
-        members.retain(|_, value| !value.is_null());
+/// The arguments without those that are null, which some models give for what they leave out.
+///
+/// # Errors
+/// When they do not fit the schema: which one, and what is expected.
+fn checked(schema: &Map<String, Value>, mut arguments: Value) -> Result<Value, String> {
+    let Value::Object(given) = &mut arguments else { return Err("the arguments are not a JSON object".to_owned()) };
+    given.retain(|_, value| !value.is_null());
+    let known = schema.get("properties").and_then(Value::as_object);
+    for (name, value) in given.iter() {
+        let Some(property) = known.and_then(|known| known.get(name)) else {
+            let names: Vec<&str> = known.into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+            return Err(format!("unknown argument `{name}`; expected one of {}", names.join(", ")));
+        };
+        if let Some(expected) = misfit(property, value) {
+            return Err(format!("`{name}`: expected {expected}, not {value}"));
+        }
     }
+    let required = schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    match required.into_iter().find(|name| !given.contains_key(*name)) {
+        Some(name) => {
+            let what = known.and_then(|known| known.get(name)?["description"].as_str()).unwrap_or_default();
+            Err(format!("`{name}` is missing: {what}"))
+        }
+        None => Ok(arguments),
+    }
+}
+
+/// What is expected in place of a value that does not fit.
+fn misfit(property: &Value, value: &Value) -> Option<String> {
+    let (fits, expected) = match property["type"].as_str() {
+        Some("integer") => (value.as_i64().is_some_and(|number| number >= 0), "a whole number from 0 on"),
+        Some("boolean") => (value.is_boolean(), "true or false"),
+        _ => (value.is_string(), "a text"),
+    };
+    if !fits {
+        return Some(expected.to_owned());
+    }
+    let values = property["enum"].as_array()?;
+    let names = || values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", ");
+    (!values.contains(value)).then(|| format!("one of {}", names()))
+}
+
+fn read<T: DeserializeOwned>(arguments: Value) -> Result<T, String> {
     serde_json::from_value(arguments).map_err(|error| format!("wrong arguments: {error}; tools/list has the schema"))
 }

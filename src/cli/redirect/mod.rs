@@ -36,7 +36,7 @@ enum What {
 #[group(skip)]
 struct Whose {
     /// Redirect the connections of this user, by name or id (may be repeated)
-    #[arg(long, value_name = "USER", required_unless_present = "cgroup")]
+    #[arg(long, value_name = "USER")]
     user: Vec<String>,
     /// Redirect the connections of processes in this cgroup (version 2), such as `system.slice/agents.service` (may be repeated)
     #[arg(long, value_name = "PATH")]
@@ -80,6 +80,9 @@ pub(super) fn run(args: &Args) -> Done {
 }
 
 fn plan(whose: &Whose) -> Result<Plan, Failure> {
+    if whose.user.is_empty() && whose.cgroup.is_empty() {
+        return Err(Usage("name whose connections are redirected: --user or --cgroup".to_owned()).into());
+    }
     let config = super::load(&whose.flags)?.config;
     let ports = Ports::of(&config.listen.transparent).map_err(Usage)?;
     let users = whose.user.iter().map(|user| id(user)).collect::<Result<Vec<_>, _>>()?;

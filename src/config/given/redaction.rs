@@ -59,7 +59,13 @@ impl Given<'_> {
                 regex::Error::CompiledTooBig(_) => {
                     refused("it is too large, so searching with it would take long; limit or lower its repetitions")
                 }
-                _ => refused("it is not valid"),
+                // The last line of the message says why. The others repeat the expression.
+                other => {
+                    refused(&match other.to_string().lines().last().and_then(|line| line.strip_prefix("error: ")) {
+                        Some(why) => format!("it is not valid: {why}"),
+                        None => "it is not valid".to_owned(),
+                    })
+                }
             })?;
             if regex.is_match("") {
                 return Err(refused("it matches the empty text"));

@@ -85,7 +85,7 @@ fn each_error_names_its_place_its_key_and_what_was_expected() {
         ),
         (
             "[redact.patterns]\nacme = \"(\"",
-            "2:8: redact.patterns.acme: expected a regular expression: it is not valid",
+            "2:8: redact.patterns.acme: expected a regular expression: it is not valid: unclosed group",
         ),
         (
             "[redact.patterns]\nacme = \"x*\"",

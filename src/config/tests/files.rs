@@ -23,9 +23,12 @@ fn the_file_is_the_flags_else_the_variables_else_the_folders_else_the_users() {
 #[test]
 fn a_named_file_that_does_not_exist_is_an_error_that_names_it() {
     let case = Case::new().flags(|flags| flags.config = Some("none.toml".into()));
-    assert_eq!(case.refused(), "cannot read the settings file none.toml (named by flag --config)");
+    assert_eq!(case.refused(), "cannot read the settings file none.toml (named by the flag --config)");
     let case = Case::new().env("OTAS_PROXY_CONFIG", "/none.toml");
-    assert_eq!(case.refused(), "cannot read the settings file /none.toml (named by environment OTAS_PROXY_CONFIG)");
+    assert_eq!(
+        case.refused(),
+        "cannot read the settings file /none.toml (named by the environment variable OTAS_PROXY_CONFIG)"
+    );
     let error = case.load().err().unwrap();
     assert!(std::error::Error::source(&error).unwrap().to_string().starts_with("No such file"));
 }
