@@ -136,7 +136,9 @@ async fn item_17_a_request_that_is_reset_without_an_error_never_looks_whole() {
         agent.write(RST_STREAM, 0, 1, &NO_ERROR.to_be_bytes()).await;
         let ended = async || !stage.origin.resets().is_empty() || stage.origin.requests() > 0;
         eventually("the request ends", ended).await;
-        assert_eq!((stage.origin.requests(), stage.origin.resets()), (0, vec![NO_ERROR]), "it looks whole");
+        assert_eq!(stage.origin.requests(), 0, "it looks whole");
+        // The agent's own code, or that of a request that is given up: whichever the library notices first.
+        assert!(matches!(stage.origin.resets()[..], [NO_ERROR | CANCEL]), "{:?}", stage.origin.resets());
         drop(agent);
         let events = stage.proxy.events().await;
         assert!(events[0]["error"].as_str().unwrap().starts_with("agent_left"), "{}", events[0]);
