@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Output;
 
@@ -183,6 +184,50 @@ fn commands_leave_a_file_that_is_no_whole_store_as_it_is() {
             let _ = std::fs::remove_file(place.path().join(side));
         }
     }
+}
+
+#[test]
+fn a_store_in_a_folder_that_cannot_be_written_is_read_and_what_hides_it_is_named() {
+    const USER: u32 = 65_532;
+    let folder = Folder::new();
+    let place = tempfile::tempdir().unwrap();
+    let (closed, file) = (place.path().join("closed"), place.path().join("closed/events.db"));
+    let made = Store::open(&file).unwrap();
+    let session = made.begin_session("run", "key", "{}").unwrap();
+    append(&made, session, &[Sample::of("GET", "a.test", "/x", 200)]);
+    drop(made);
+    std::fs::remove_file(closed.join("events.db.lock")).unwrap();
+    let is_root = rustix::process::geteuid().is_root();
+    if is_root {
+        std::os::unix::fs::chown(&file, Some(USER), Some(USER)).unwrap();
+    }
+    let open = |mode| {
+        for path in [folder.path(), place.path()] {
+            std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
+        }
+        std::fs::set_permissions(&closed, Permissions::from_mode(mode)).unwrap();
+    };
+    let ran = |arguments: &[&str]| {
+        let mut command = folder.program();
+        command.env_remove("OTAS_PROXY_CONFIG").args(arguments).arg("--store-path").arg(&file);
+        if is_root {
+            command.uid(USER).gid(USER);
+        }
+        let done = command.output().unwrap();
+        (done.status.code(), text(&done))
+    };
+    open(0o555);
+    for arguments in [&["events"][..], &["show", "1"], &["stats"], &["store", "info"], &["store", "verify"]] {
+        let (code, said) = ran(arguments);
+        assert_eq!(code, Some(0), "{arguments:?}: {said}");
+    }
+    let (code, said) = ran(&["note", "1", "text"]);
+    assert!(code == Some(1) && said.contains("can write its folder"), "{said}");
+    assert_eq!(std::fs::read_dir(&closed).unwrap().count(), 1, "nothing is made");
+    open(if is_root { 0o700 } else { 0o000 });
+    let (code, said) = ran(&["events"]);
+    assert!(code == Some(1) && said.contains("permissions") && !said.contains("not found"), "{said}");
+    open(0o755);
 }
 
 #[test]

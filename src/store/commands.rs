@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::link::Link;
 use super::read::event_row;
 use super::sql::WITH_NOTE;
-use super::{Access, EventRow, Filter, SessionRow, State, Store, StoreError, recovery, search};
+use super::{Access, EventRow, Filter, SessionRow, State, Store, StoreError, reading, recovery, search};
 
 /// Why a command failed.
 #[derive(Debug, Error)]
@@ -69,7 +69,7 @@ impl Store {
     /// # Errors
     /// [`CommandError::Missing`] when there is no file, otherwise when it is damaged, or as [`Store::open`].
     pub fn open_existing(path: &Path) -> Result<Self, CommandError> {
-        if !path.exists() {
+        if reading::is_missing(path) {
             return Err(CommandError::Missing(path.into()));
         }
         match Link::open_to_read(path) {
@@ -85,7 +85,7 @@ impl Store {
     /// # Errors
     /// As [`Store::open_existing`].
     pub fn open_to_read(path: &Path) -> Result<Self, CommandError> {
-        if !path.exists() {
+        if reading::is_missing(path) {
             return Err(CommandError::Missing(path.into()));
         }
         match Link::open_to_read(path) {

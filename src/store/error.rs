@@ -20,6 +20,16 @@ pub enum StoreError {
         /// The system's error.
         source: io::Error,
     },
+    /// The lock file beside it could not be made or locked.
+    #[error(
+        "cannot change the event store {path}: its lock file: {source}. Check that this user can write its folder"
+    )]
+    NoLock {
+        /// The store's file.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// The file is a symbolic link whose target could not be created.
     #[error(
         "the event store {path} is a link to {target}, which cannot be created: {source}. Make the folder of that file, or point \

@@ -21,7 +21,7 @@ impl Inspector {
     /// # Errors
     /// When there is no file, when it cannot be opened, is another program's, or has another version.
     pub fn open(path: &Path) -> Result<Self, CommandError> {
-        if !path.exists() {
+        if reading::is_missing(path) {
             return Err(CommandError::Missing(path.into()));
         }
         let file = FileId::of(path);

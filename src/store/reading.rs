@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::StoreError;
 use super::files::with_suffix;
@@ -22,6 +22,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What has another meaning in a file's URI.
 const IN_URI: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
+
+/// Whether there is certainly no file. What cannot be looked at is opened, which says why it cannot.
+pub(super) fn is_missing(path: &Path) -> bool {
+    fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
 
 /// Opens a store of this version.
 ///
@@ -73,7 +78,10 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
         .and_then(|connection| connection.query_row("PRAGMA schema_version", [], |_| Ok(())).map(|()| connection));
     match usual {
         // SQLite cannot make its side files here. Without a log all is in the file itself.
-        Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::CannotOpen) && !has_log(path) => {
+        Err(error)
+            if matches!(error.sqlite_error_code(), Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly))
+                && !has_log(path) =>
+        {
             unchanging(path).unwrap_or(Err(error))
         }
         usual => usual,

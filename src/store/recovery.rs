@@ -68,7 +68,7 @@ pub(super) fn open_or_replace(path: &Path, bad: Option<FileId>) -> Result<(Link,
 /// Opens a store that [`super::reading`] has recognised. It may be migrated; a damaged one stays in its place.
 pub(super) fn open_recognised(path: &Path) -> Result<Link, StoreError> {
     may_be_written(path)?;
-    let _lock = lock(path).map_err(|source| StoreError::Create { path: path.into(), source })?;
+    let _lock = lock(path).map_err(|source| StoreError::NoLock { path: path.into(), source })?;
     Link::open(path)
 }
 
