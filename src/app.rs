@@ -48,6 +48,7 @@ use crate::config::{Config, Sink};
 use crate::deliver::Watch;
 use crate::peer::Peers;
 use crate::proxy::{self, Door, Shared};
+use crate::redact::Redactor;
 use crate::store::Store;
 use crate::system::ports::share;
 use crate::tls::CertAuthority;
@@ -84,11 +85,11 @@ pub struct App {
 }
 
 impl App {
-    /// Starts everything. `meta` tells this session apart in OTAS.
+    /// Starts everything. `meta` tells this session apart in OTAS; it gets the rules of redaction for what it shows.
     ///
     /// # Errors
     /// [`AppError`] when a part cannot be started; nothing is left running then.
-    pub async fn start(config: Config, meta: Value) -> Result<Self, AppError> {
+    pub async fn start(config: Config, meta: impl FnOnce(&Redactor) -> Value) -> Result<Self, AppError> {
         Self::start_on(Sockets::default(), config, meta).await
     }
 
@@ -96,7 +97,11 @@ impl App {
     ///
     /// # Errors
     /// As [`App::start`].
-    pub async fn start_on(sockets: Sockets, mut config: Config, meta: Value) -> Result<Self, AppError> {
+    pub async fn start_on(
+        sockets: Sockets,
+        mut config: Config,
+        meta: impl FnOnce(&Redactor) -> Value,
+    ) -> Result<Self, AppError> {
         if !config.otas.deliver {
             agents::without_keys(&mut config);
         }
@@ -109,8 +114,9 @@ impl App {
         let gate = Arc::new(gate(admin_addr, &store)?);
         let page_url = gate.link().map_err(|error| step("make the page's address".to_owned(), error))?;
 
-        let mut delivery = Delivery::start(&config, &store, meta, &certificates.origins).await?;
-        let reporting = Reporting::start(&config, &store, &delivery)?;
+        let redactor = redactor(&config.redact, &config.capture.rules, store.path())?;
+        let mut delivery = Delivery::start(&config, &store, meta(&redactor), &certificates.origins).await?;
+        let reporting = Reporting::start(&config, &store, &delivery, redactor)?;
         let indexing = Indexing::start(&store, &config.store)
             .map_err(|error| step("start the search index".to_owned(), error))?;
         let peers = Arc::new(peers(&config, proxy_addr)?);
@@ -185,6 +191,11 @@ impl App {
     /// When there is no descriptor left.
     pub fn share_listener(&self) -> io::Result<Option<net::TcpListener>> {
         self.listener.upgrade().map(|listener| share(&listener)).transpose()
+    }
+
+    /// The rules of redaction, as they are now.
+    pub fn redactor(&self) -> Arc<Redactor> {
+        self.reporting.facts.load().redactor.clone()
     }
 
     /// The CA that signs what agents are shown.

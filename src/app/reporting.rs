@@ -33,12 +33,16 @@ impl Reporting {
     /// Starts the reporting thread.
     ///
     /// # Errors
-    /// When the redaction rules or their key cannot be used, or a thread cannot be started.
-    pub(super) fn start(config: &Config, store: &Store, delivery: &Delivery) -> Result<Self, AppError> {
+    /// When a thread cannot be started.
+    pub(super) fn start(
+        config: &Config,
+        store: &Store,
+        delivery: &Delivery,
+        redactor: Arc<Redactor>,
+    ) -> Result<Self, AppError> {
         let handoff = Handoff::new(guarantees(&config.store));
         let quotas = Arc::<Quotas>::default();
         warn_of_slow_patterns(config);
-        let redactor = redactor(&config.redact, &config.capture.rules, store.path())?;
         let facts = Facts {
             callers: delivery.callers.clone(),
             run_id: delivery.run_id.clone(),

@@ -292,8 +292,8 @@ impl Callers {
                     "rule": rule(caller),
                     "pid": of.pid,
                     "started_at": of.started_at(),
-                    "exe": of.exe,
-                    "command": of.command,
+                    "exe": of.exe.as_deref().map(masked),
+                    "command": masked(&of.command),
                 }),
             };
             fields.insert("caller".to_owned(), of);

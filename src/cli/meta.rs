@@ -1,32 +1,39 @@
 //! What tells this session apart from others, in OTAS's list of sessions.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::command_line;
+use super::command_line::CommandLine;
+use crate::redact::Redactor;
 use crate::system::{self, machine};
 use crate::{known_agents, users};
 
 /// Words of a command that may name the agent: what follows is its task.
 const AGENT_WORDS: usize = 2;
 
-/// The session's `meta`: command (secrets masked), host, user, time, version, and the user's own pairs.
-pub(super) fn of_this_process(command: &[String], own: &[(String, String)]) -> Value {
-    let mut meta = Map::new();
-    meta.insert("command".into(), json!(command_line::masked(command)));
+/// The `meta` of the session of `run`: facts about this process, its command and the user's own pairs, whose secrets are masked.
+pub(super) fn of_run(command: &[String], own: &[(String, String)], redactor: &Redactor) -> Value {
+    let mut meta = of_this_process(&CommandLine::masked(command, redactor).line());
     if let Some(agent) = agent(command) {
-        meta.insert("agent".into(), json!(agent));
+        meta["agent"] = json!(agent);
     }
-    meta.insert("host".into(), json!(machine::name()));
-    meta.insert("user".into(), json!(user()));
-    meta.insert("pid".into(), json!(std::process::id()));
+    for (name, value) in own {
+        let (name, value) = redactor.masking("", 0, "").pair(name, value);
+        meta[name] = json!(value);
+    }
+    meta
+}
+
+/// Facts about this process: `command`, which has no secret, host, user, process number, time and version.
+pub(super) fn of_this_process(command: &str) -> Value {
     let now = time::OffsetDateTime::now_utc();
-    let started = now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default();
-    meta.insert("started_at".into(), json!(started));
-    meta.insert("proxy".into(), json!(concat!("otas-proxy ", env!("CARGO_PKG_VERSION"))));
-    for (key, value) in own {
-        meta.insert(key.clone(), json!(value));
-    }
-    Value::Object(meta)
+    json!({
+        "command": command,
+        "host": machine::name(),
+        "user": user(),
+        "pid": std::process::id(),
+        "started_at": now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default(),
+        "proxy": concat!("otas-proxy ", env!("CARGO_PKG_VERSION")),
+    })
 }
 
 /// The agent that a command starts: its program, or what a program such as `node` or `npx` runs.
@@ -44,6 +51,7 @@ fn user() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::testing::redactor;
 
     #[test]
     fn the_agent_is_told_by_the_command() {
@@ -55,7 +63,7 @@ mod tests {
         ] {
             let words: Vec<String> = command.split(' ').map(str::to_owned).collect();
             assert_eq!(agent(&words), name, "{command}");
-            assert_eq!(of_this_process(&words, &[])["agent"].as_str(), name, "{command}");
+            assert_eq!(of_run(&words, &[], redactor())["agent"].as_str(), name, "{command}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Possible reasons why a `run` saw no call, and what to type.
 
-use super::command_line;
+use super::command_line::CommandLine;
 use super::env::Scope;
 use super::own_settings::OwnProxy;
 
@@ -16,12 +16,12 @@ pub(super) fn may_be_missing(own: &[OwnProxy]) -> Option<String> {
 
 /// Lines for people: what may have kept calls away from the proxy.
 pub(super) fn reasons(
-    command: &[String],
+    command: &CommandLine,
     scope: Scope,
     parent: &dyn Fn(&str) -> Option<String>,
     own: &[OwnProxy],
 ) -> Vec<String> {
-    let command = command_line::masked_for_shell(command);
+    let command = command.for_shell();
     let mut lines =
         vec!["otas-proxy: if the command did make calls, one of these may be why they were not seen:".to_owned()];
     let mut add = |why: String| lines.push(format!("  - {why}"));
@@ -51,10 +51,11 @@ pub(super) fn reasons(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::testing::redactor;
 
     #[test]
     fn each_reason_says_what_to_type_and_what_was_done_already_is_left_out() {
-        let command = ["node".to_owned(), "a.js".to_owned()];
+        let command = CommandLine::masked(&["node".to_owned(), "a.js".to_owned()], redactor());
         let none = Scope { include_localhost: false, no_java: false, preload: false };
         let said =
             reasons(&command, none, &|name| (name == "no_proxy").then(|| "a.test,b.test".to_owned()), &[]).join("\n");

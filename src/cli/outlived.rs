@@ -20,7 +20,8 @@ use time::format_description::well_known::Rfc3339;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Done, command_line, say};
+use super::command_line::CommandLine;
+use super::{Done, say};
 use crate::app::App;
 use crate::peer::{self, Ends, Peers};
 use crate::system::{ports, terminal};
@@ -53,11 +54,11 @@ struct Ended {
 }
 
 impl Ended {
-    fn now(run_id: &str, command: &[String]) -> Self {
+    fn now(run_id: &str, command: &CommandLine) -> Self {
         let second = OffsetDateTime::now_utc().replace_nanosecond(0).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         Self {
             run_id: run_id.to_owned(),
-            command: visible::line(&command_line::masked(command)).chars().take(COMMAND_CHARS).collect(),
+            command: visible::line(&command.line()).chars().take(COMMAND_CHARS).collect(),
             ended_at: second.format(&Rfc3339).unwrap_or_default(),
         }
     }
@@ -79,7 +80,7 @@ pub(super) fn is_asked_for(arguments: &[OsString]) -> bool {
 }
 
 /// Starts to refuse the calls of processes that outlive the run, with a clear answer. Call it when the run's command has ended.
-pub(super) async fn see_to(app: &App, command: &[String]) {
+pub(super) async fn see_to(app: &App, command: &CommandLine) {
     let ended = Ended::now(&app.run_id, command);
     let looked = tokio::task::spawn_blocking(move || (peer::processes_with(&ended.variable()), ended)).await;
     let Some((left, ended)) = looked.ok().filter(|(left, _)| !left.is_empty()) else { return };
@@ -185,6 +186,7 @@ fn for_others() -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::redact::testing::redactor;
 
     #[tokio::test(start_paused = true)]
     async fn the_port_is_kept_while_processes_are_left_and_not_for_ever() {
@@ -200,8 +202,9 @@ mod tests {
     #[test]
     fn the_description_of_a_run_is_short_and_holds_no_secret() {
         let command = ["agent".to_owned(), "--api-key".to_owned(), "s3cret".to_owned(), "x".repeat(999)];
-        let detail = Ended::now("r-1", &command).detail();
-        assert!(detail.contains("run r-1 (`agent --api-key **** x"), "{detail}");
+        let detail = Ended::now("r-1", &CommandLine::masked(&command, redactor())).detail();
+        assert!(detail.contains("run r-1 (`agent --api-key ****#"), "{detail}");
+        assert!(detail.contains(" xxx"), "{detail}");
         assert!(!detail.contains("s3cret") && detail.len() < 400, "{detail}");
     }
 }

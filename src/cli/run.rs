@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::child::NotStarted;
+use super::command_line::CommandLine;
 use super::env::Scope;
 use super::namespace::{self, Started};
 use super::variables::{self, AgentSetup};
@@ -111,7 +112,8 @@ pub(super) fn run(args: Args) -> Done {
     let brain = config.otas.brain_url.clone();
     let otas_hosts = super::otas_hosts(&config.otas, args.scope.include_localhost);
     super::runtime()?.block_on(async {
-        let app = App::start(config, meta::of_this_process(&args.command, &args.meta)).await?;
+        let app = App::start(config, |redactor| meta::of_run(&args.command, &args.meta, redactor)).await?;
+        let shown = CommandLine::masked(&args.command, &app.redactor());
         new_ca.iter().for_each(|note| say::err(&format!("otas-proxy: {note}")));
         if let Some(collector) = &app.collector {
             say::err(&format!(
@@ -158,7 +160,7 @@ pub(super) fn run(args: Args) -> Done {
         let hurry = signals.hurry().await;
         let run_id = app.run_id.clone();
         if ended.is_ok() {
-            outlived::see_to(&app, &args.command).await;
+            outlived::see_to(&app, &shown).await;
         }
         let destination = match &app.collector {
             Some(_) => "the embedded collector".to_owned(),
@@ -178,7 +180,7 @@ pub(super) fn run(args: Args) -> Done {
                 let parent = |name: &str| std::env::var(name).ok();
                 let lines = match summary.calls {
                     0 if args.netns => Vec::new(),
-                    0 => none_seen::reasons(&args.command, args.scope, &parent, &own),
+                    0 => none_seen::reasons(&shown, args.scope, &parent, &own),
                     _ => none_seen::may_be_missing(&own).into_iter().collect(),
                 };
                 lines.iter().for_each(|line| say::err(line));

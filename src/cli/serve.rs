@@ -44,7 +44,7 @@ pub(super) fn run(args: Args) -> Done {
         let (ca_dir, store) = (loaded.config.tls.ca_dir.clone(), loaded.config.store.path.clone());
         let new_ca = chosen::new_ca(&loaded.config.tls);
         let settings = loaded.config.clone();
-        let app = App::start_on(sockets, loaded.config, meta::of_this_process(&["serve".to_owned()], &[])).await?;
+        let app = App::start_on(sockets, loaded.config, |_| meta::of_this_process("serve")).await?;
         app.follow_authority();
         // Before it says that it listens: what starts agents waits for that line.
         let script = agent_dir::write(&settings, app.proxy_addr)?;

@@ -64,6 +64,8 @@ const READ_FROM_PIPES: [&str; 4] = ["--password-stdin", "--passphrase-fd 0", "su
 pub(super) const COMMAND: &str = "command.password";
 /// A command is read up to this length, in bytes.
 const LINE_MAX_BYTES: usize = 2048;
+/// The most short flags in one word that are looked at.
+const CLUSTER_MAX_BYTES: usize = 6;
 /// The pipe behind a password is searched for in so many bytes.
 const PIPED_MAX_BYTES: usize = 256;
 
@@ -106,28 +108,64 @@ pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<u
             let glued = word.start + flag.len()..word.end;
             (text[word].starts_with(flag.as_bytes()) && strong_or_word(text, &glued)).then_some(glued)
         }),
-        Takes::Next(flag) => loop {
-            match words.next() {
-                Some(word) if text[word.clone()] == *flag.as_bytes() => {
-                    break words.next().filter(|word| strong_or_word(text, word));
-                }
-                Some(_) => {}
-                None => break None,
-            }
-        },
-        Takes::User(flags) => loop {
-            match words.next() {
-                Some(word) if flags.iter().any(|flag| text[word.clone()] == *flag.as_bytes()) => {
-                    break words.next().and_then(|word| user(text, &word));
-                }
-                Some(_) => {}
-                None => break None,
-            }
-        },
+        Takes::Next(flag) => behind(text, &mut words, &[flag], |word, place| {
+            // `-port` is another flag.
+            let is_password = match place {
+                Place::Glued => strong(&text[word.clone()]),
+                Place::Next | Place::Assigned => strong_or_word(text, &word),
+            };
+            is_password.then_some(word)
+        }),
+        Takes::User(flags) => behind(text, &mut words, flags, |word, _| user(text, &word)),
     };
     looked(end.saturating_sub(1)..words.at + 1);
     steps(words.at - end);
     (found, words.at)
+}
+
+/// Where the value of a flag stands.
+#[derive(Clone, Copy)]
+enum Place {
+    Next,
+    /// `--flag=value`
+    Assigned,
+    /// `-fvalue`
+    Glued,
+}
+
+/// What `accept` makes of the first value of one of these flags.
+fn behind(
+    text: &[u8],
+    words: &mut Words<'_>,
+    flags: &[&str],
+    accept: impl Fn(Range<usize>, Place) -> Option<Range<usize>>,
+) -> Option<Range<usize>> {
+    let mut is_value = false;
+    words.find_map(|word| {
+        if std::mem::take(&mut is_value)
+            && let Some(found) = accept(word.clone(), Place::Next)
+        {
+            return Some(found);
+        }
+        let (value, place) = flags.iter().find_map(|flag| value_in(&text[word.clone()], flag))?;
+        is_value = value == word.len();
+        if is_value { None } else { accept(word.start + value..word.end, place) }
+    })
+}
+
+/// Where the value of a flag begins in a word; at its end: the value is the next word. Short flags also stand in clusters (`-su`).
+fn value_in(word: &[u8], flag: &str) -> Option<(usize, Place)> {
+    let dashes = word.iter().take_while(|byte| **byte == b'-').count();
+    if let ([b'-', letter], 1) = (flag.as_bytes(), dashes) {
+        let letters = word[1..].iter().take(CLUSTER_MAX_BYTES).take_while(|byte| byte.is_ascii_alphabetic());
+        let at = 1 + letters.into_iter().position(|byte| byte == letter)?;
+        return Some((at + 1, Place::Glued));
+    }
+    match word.strip_prefix(flag.as_bytes())? {
+        [] => Some((word.len(), Place::Next)),
+        [b'=', ..] => Some((flag.len() + 1, Place::Assigned)),
+        _ => None,
+    }
 }
 
 /// Whether this is a command that reads a password from a pipe.
@@ -210,6 +248,14 @@ mod tests {
             ("curl -u ada:hunter2 https://a.test", "hunter2"),
             (r#"["curl","--user","ada:hunter2","x"]"#, "hunter2"),
             (r#"{"cmd":"curl -u \"ada:hunter2\" x"}"#, "hunter2"),
+            ("curl -su ada:hunter2 https://a.test", "hunter2"),
+            ("curl -uada:hunter2 https://a.test", "hunter2"),
+            ("curl -sSuada:hunter2 https://a.test", "hunter2"),
+            ("curl --user=ada:hunter2 https://a.test", "hunter2"),
+            ("curl -u $A:$B --proxy-user=ada:hunter2 x", "hunter2"),
+            (r#"{"cmd":"curl -sU \"ada:hunter2\" x"}"#, "hunter2"),
+            ("sshpass -phunter2 ssh a@b", "hunter2"),
+            ("gh secret set DEPLOY --body=hunter2 --repo a/b", "hunter2"),
             ("docker login -u ada -p hunter2 registry.test", "hunter2"),
             ("ldapsearch -D cn=admin -w hunter2 -b dc=x", "hunter2"),
             ("sqlcmd -S db -U sa -P hunter2 -Q 'select 1'", "hunter2"),
@@ -233,6 +279,9 @@ mod tests {
             "curl -u \"$USER:$PASSWORD\" x",
             "curl -o out https://a.test\nuser -u a:hunter2",
             "docker run --user 1000:1000 x",
+            "curl -XPUT -sS https://a.test:8080/b",
+            "docker login -u ada --profile dev",
+            "zip -Print out.zip files",
             "curl --user 1000:1000 x",
             "rclone obscure password",
             "echo hunter2 | sort",

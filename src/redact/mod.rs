@@ -4,6 +4,7 @@
 //!  redactor        the rules, prepared once
 //!  masking         the masking of one call: an entry for each kind of text
 //!    |- headers, urls   fields, queries and forms, by the names in them
+//!    |- arguments       command lines, and pairs that people type
 //!    |- search          all searches of one text, unless nothing was found in it before (clean); of a long one in windows, whose
 //!         |             results are remembered (part)
 //!         |- scan, walk      names with values (names, value, relation), known formats (formats, patterns), tokens under the
@@ -21,6 +22,7 @@
 //! Invariants: a masked text keeps its format (a JSON string stays one), masks are recognized and left alone, and the work for a
 //! text is bounded by [`Redact::budget`]; a text that would need more is withheld.
 
+mod arguments;
 mod authority;
 mod blot;
 mod clean;

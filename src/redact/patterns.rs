@@ -53,7 +53,7 @@ pub(super) enum Shape {
     Behind(Class, usize),
     /// So many characters of a class before it, exactly, and so many after it, at least.
     Around(usize, Class, usize),
-    /// `agent_<8>_<secret>`, OTAS's own.
+    /// `agent_<prefix>_<secret>`, OTAS's own.
     AgentKey,
     /// A token behind the number of a bot.
     Bot,
@@ -173,6 +173,7 @@ mod tests {
                 "123456789:AAabcdefghijklmnopqrstuvwxyz012345678",
             ),
             ("agent_abcdefgh_ijklmnopqrstuv1234", "agent_abcdefgh_ijklmnopqrstuv1234"),
+            ("agent_LVy-8u3nkxM_CTuL0DmCVU2u3_-twd9", "agent_LVy-8u3nkxM_CTuL0DmCVU2u3_-twd9"),
             ("https://hooks.slack.com/services/T00000000/B00000000/abc", "T00000000/B00000000/abc"),
         ] {
             assert_eq!(found(text, false), Some(secret), "{text}");
@@ -204,6 +205,7 @@ mod tests {
             "eyJhbGciOiJub25lIn0",
             "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
             "agent_session_token_is_a_name",
+            "agent_definitions_of_2024_in_a_folder",
             "12:AAabcdefghijklmnopqrstuvwxyz012345678",
             "hf_transfer",
         ] {

@@ -436,6 +436,61 @@ async fn narrow_places(proxy: &Loud, plants: &mut Plants) {
     }
 }
 
+/// A word that stands behind the arguments of each command: what is told of the command has it.
+const END_OF_COMMAND: &str = "end-of-command";
+
+/// Commands of `run` with secrets in their words and in the meta of their sessions. Returns how many there were.
+async fn commands(proxy: &Loud, plants: &mut Plants, agent_key: &str) -> usize {
+    let all = forms::one_each(0).len();
+    let closed = Nobody::new();
+    for from in (0..all).step_by(16) {
+        let mut seed = 10_000;
+        let mut run = proxy.folder.program();
+        run.args(["run", "--config", "proxy.toml", "--include-localhost"]).env("OTAS_AGENT_KEY", agent_key);
+        // A session is opened with its first call.
+        let call = format!("curl -sS -o answer http://{closed}/");
+        let mut words: Vec<String> = ["sh", "-c", &call, "curl"].map(str::to_owned).into();
+        let mut plant = |place: &str, form: usize, words: &mut dyn FnMut(&Planted) -> Vec<String>| {
+            seed += 1;
+            let planted = forms::one_each(seed).swap_remove(form);
+            words(&plants.sow(&format!("run: {place}"), planted))
+        };
+        for form in from..(from + 16).min(all) {
+            // In pieces only the joined stream shows a secret.
+            let stream = STREAMS.contains(&forms::one_each(0)[form].form);
+            if !stream {
+                words.extend(plant("a word", form, &mut |p| vec!["-d".to_owned(), p.text.clone()]));
+                words.extend(plant("a URL", form, &mut |p| vec![format!("http://h/?note={}", encoded(&p.text))]));
+                words.extend(plant("a path", form, &mut |p| vec![format!("http://h/{}/a", percent(&p.text))]));
+                run.args(plant("meta", form, &mut |p| vec!["--meta".to_owned(), format!("note{form}={}", p.text)]));
+            }
+            run.args(plant("meta by its name", form, &mut |p| {
+                vec!["--meta".to_owned(), format!("db{form}_password={}", p.traced)]
+            }));
+            for option in ["-u", "-su", "--proxy-user"] {
+                words.extend(plant(option, form, &mut |p| vec![option.to_owned(), format!("ada:{}", p.traced)]));
+            }
+            for option in ["-u", "-sSu", "--user=", "--proxy-user="] {
+                words.extend(plant(option, form, &mut |p| vec![format!("{option}ada:{}", p.traced)]));
+            }
+            for option in ["--password", "--api-key", "-H"] {
+                words.extend(plant(option, form, &mut |p| vec![option.to_owned(), p.traced.clone()]));
+            }
+            words.extend(plant("--password=", form, &mut |p| vec![format!("--password={}", p.traced)]));
+            words.extend(plant("user information", form, &mut |p| {
+                vec![format!("http://ada:{}@h/x?key=1", percent(&p.traced))]
+            }));
+        }
+        words.push(json!({ "k": agent_key }).to_string());
+        words.push(END_OF_COMMAND.to_owned());
+        run.arg("--").args(&words);
+        let done = tokio::task::spawn_blocking(move || run.output().unwrap()).await.unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+    plants.all.push(("agent key".to_owned(), "run: a word".to_owned(), agent_key.to_owned()));
+    all.div_ceil(16)
+}
+
 /// All files below a folder, by name.
 fn files(folder: &std::path::Path, all: &mut BTreeMap<String, Vec<u8>>) {
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -491,10 +546,14 @@ async fn a_secret_of_any_form_in_any_place_can_be_read_nowhere() {
         calls += 1;
     }
     narrow_places(&proxy, &mut plants).await;
+    let runs = commands(&proxy, &mut plants, key.expose()).await;
+    calls += runs;
     let saved = otas.events_at_least(calls as u64, WITHIN).await;
     let mut told = BTreeMap::new();
     told.insert("OTAS".to_owned(), saved.iter().map(Value::to_string).collect::<String>().into_bytes());
-    told.insert("sessions".to_owned(), format!("{:?}", otas.sessions().await).into_bytes());
+    let sessions = format!("{:?}", otas.sessions().await);
+    assert!(sessions.matches(END_OF_COMMAND).count() >= runs, "{sessions}");
+    told.insert("sessions".to_owned(), sessions.into_bytes());
     #[cfg(feature = "otlp")]
     told.insert("spans".to_owned(), format!("{:?}", collector.has(calls).await).into_bytes());
     told.insert("pages and commands".to_owned(), all_that_it_tells(&proxy, 16).await.into_bytes());

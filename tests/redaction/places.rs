@@ -247,6 +247,8 @@ pub(super) async fn all_that_it_tells(proxy: &Loud, of: i64) -> String {
     };
     let listed = program(&["events", "--json", "--limit", "100000"]);
     told += &program(&["stats", "--json"]);
+    told += &program(&["runs"]);
+    told += &program(&["runs", "--json"]);
     told += &program(&["events", "--limit", "100000"]);
     program(&["events", "--har", "all.har", "--limit", "100000"]);
     let har = std::fs::read_to_string(proxy.folder.path().join("all.har")).unwrap();

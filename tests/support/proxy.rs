@@ -70,7 +70,7 @@ impl TestProxy {
 
     /// Starts it.
     pub async fn run(self) -> Running {
-        let app = App::start(self.config, json!({"command": "test"})).await.unwrap();
+        let app = App::start(self.config, |_| json!({"command": "test"})).await.unwrap();
         Running { addr: app.proxy_addr, app, folder: self.folder }
     }
 }

@@ -107,7 +107,7 @@ impl Stage {
             // These calls are not for OTAS.
             config.agents.iter_mut().for_each(|agent| agent.agent_key = None);
         }
-        let app = App::start(config, meta::of_this_process(&["check".to_owned()], &[])).await?;
+        let app = App::start(config, |_| meta::of_this_process("check")).await?;
         Ok((app, seen))
     }
 

@@ -90,7 +90,7 @@ fn program() -> String {
 /// Makes the calls and lists them.
 async fn demo(folder: &Path, colours: bool) -> Result<Store, Failed> {
     let origin = origin::start(folder).await?;
-    let app = App::start(configuration(folder, &origin)?, meta::of_this_process(&["demo".to_owned()], &[])).await?;
+    let app = App::start(configuration(folder, &origin)?, |_| meta::of_this_process("demo")).await?;
     say::out(&format!("proxy      http://{}", app.proxy_addr))?;
     if let Some(collector) = &app.collector {
         say::out(&format!("collector  {} (stands in for OTAS)", collector.url))?;

@@ -171,10 +171,13 @@ impl Check<'_, '_> {
 
     fn agent_key(&mut self) -> Option<Range<usize>> {
         let end = self.end(Class::Word);
-        let (prefix, secret) = self.text[self.after..end].split_at_checked(8)?;
+        let key = &self.text[self.after..end];
+        let (prefix, secret) = key.split_at(key.iter().position(|byte| *byte == b'_')?);
         let breaks_off = self.cut && end == self.text.len() && secret.len() > CUT_MIN_BYTES;
-        let sound = secret.first() == Some(&b'_')
-            && prefix.iter().all(u8::is_ascii_alphanumeric)
+        // A longer prefix could be a word of a name: `agent_definitions_…`.
+        let random = |part: &[u8]| part.iter().any(u8::is_ascii_uppercase) && part.iter().any(u8::is_ascii_lowercase);
+        let sound = (prefix.len() == 8 || ((9..=16).contains(&prefix.len()) && random(prefix) && random(secret)))
+            && prefix.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-')
             && (breaks_off || (secret.len() > 16 && secret.iter().any(u8::is_ascii_digit)));
         sound.then_some(self.start..end)
     }
