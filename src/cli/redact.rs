@@ -6,11 +6,12 @@ use std::process::ExitCode;
 
 use super::{Done, say};
 use crate::config::Flags;
-use crate::redact::{Fingerprint, Redactor};
+use crate::redact::{FINGERPRINT_KEY_FILE, Fingerprint, Redactor};
 
 /// Show which secrets in a file would be masked, and by which rule
 ///
-/// Each line has a secret's line and column, its rule and its mask. The settings are those that the proxy would use here.
+/// Each line has a secret's line and column, its rule and its mask. The settings are those that the proxy would use here. The tags
+/// are those of the events in its store, if there is one.
 #[derive(clap::Args)]
 pub(super) struct Args {
     /// The file to search; `-` is standard input
@@ -28,8 +29,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Done {
     let config = super::load(&args.flags)?.config;
-    // Tags depend on the installation's key; these do not.
-    let redactor = Redactor::new(&config.redact, &config.capture.rules, Fingerprint::new(b"redact"))?;
+    let fingerprint = fingerprint(&config.store.path);
+    let redactor = Redactor::new(&config.redact, &config.capture.rules, fingerprint)?;
     let Some(file) = &args.file else {
         for (id, rule) in redactor.rules() {
             let example = rule.example.as_deref().unwrap_or("(from the settings)").replace('\n', "\\n");
@@ -56,6 +57,21 @@ pub(super) fn run(args: &Args) -> Done {
     }
     say::err(&format!("{} would be masked", masks.len()));
     Ok(ExitCode::SUCCESS)
+}
+
+/// The key for tags that the events in this store have. Where there is no store yet, any key will do.
+fn fingerprint(store: &Path) -> Fingerprint {
+    let file = store.with_file_name(FINGERPRINT_KEY_FILE);
+    if file.exists() {
+        match Fingerprint::load_or_create(&file) {
+            Ok(fingerprint) => return fingerprint,
+            Err(error) => say::err(&format!(
+                "otas-proxy: cannot use the key in `{}`: {error}. The tags of masks (`#1a2b3c4d`) differ from those in the events",
+                file.display()
+            )),
+        }
+    }
+    Fingerprint::new(b"redact")
 }
 
 /// The beginning of an example that is too long for a line.
