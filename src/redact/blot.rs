@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::authority::{USERINFO, user_information};
+use super::authority::{USERINFO, escaped_user_information, user_information};
 use super::patterns::Pattern;
 use super::runs::Runs;
 use super::scan::{Needle, Scanner};
@@ -30,6 +30,9 @@ impl Scanner {
                     .or_else(|| behind_its_length(pattern, bytes, hit.start(), cut))
                     .map(|secret| (pattern.id, secret)),
                 Needle::Authority => user_information(bytes, hit.end(), cut).map(|secret| (USERINFO, secret)),
+                Needle::EscapedAuthority(times) => {
+                    escaped_user_information(bytes, hit.end(), times, cut).map(|secret| (USERINFO, secret))
+                }
                 Needle::Command(_) | Needle::Service(_) | Needle::Word => None,
             };
             if let Some((rule, secret)) = secret

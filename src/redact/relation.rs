@@ -81,7 +81,7 @@ fn may_be_related(text: &[u8], name: &Range<usize>) -> bool {
 
 /// The value that belongs to a name in settings, commands and code, but not in sentences.
 pub(super) fn written(text: &[u8], name: &Range<usize>) -> Option<Related> {
-    element(text, name).or_else(|| flag(text, name)).or_else(|| pair(text, name))
+    element(text, name).or_else(|| flag(text, name)).or_else(|| part(text, name)).or_else(|| pair(text, name))
 }
 
 /// `<password>value</password>`, and `<key>password</key><string>value</string>` of property lists.
@@ -130,6 +130,69 @@ fn flag(text: &[u8], name: &Range<usize>) -> Option<Related> {
         return None;
     }
     word(text, spaces(text, name.end)?)
+}
+
+/// The first line of a field of a multipart form that stands in a text: `form-data; name="NAME"`, an empty line, the value. In a
+/// string of JSON, quotes and line ends are escaped.
+fn part(text: &[u8], name: &Range<usize>) -> Option<Related> {
+    const FORM_DATA: &[u8] = b"form-data";
+    /// Fields may stand between the name and the empty line.
+    const FIELDS: usize = 3;
+    let bracket = name.end + usize::from(text.get(name.end) == Some(&b']'));
+    let mut at = behind_line_end(text, quote(text, bracket).unwrap_or(bracket))?;
+    let reach = &text[name.start.saturating_sub(WORD_MAX_BYTES)..name.start];
+    looked(name.start - reach.len()..name.start);
+    let sign = memchr::memrchr(b'=', reach)?;
+    // `name="user[password]"`
+    let opens = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'"' | b'\\' | b'[' | b'_' | b'-' | b'.');
+    if !reach[..sign].ends_with(b"name") || !reach[sign + 1..].iter().all(opens) {
+        return None;
+    }
+    let before = trimmed(text, name.start - reach.len() + sign - b"name".len()).strip_suffix(b";")?;
+    looked(before.len().saturating_sub(FORM_DATA.len())..before.len());
+    if !before.len().checked_sub(FORM_DATA.len()).is_some_and(|at| before[at..].eq_ignore_ascii_case(FORM_DATA)) {
+        return None;
+    }
+    for _ in 0..FIELDS {
+        if let Some(start) = behind_line_end(text, at) {
+            let end = end_of_line(text, start, VALUE_MAX_BYTES);
+            return (end > start).then_some(Related { range: start..end, certain: true });
+        }
+        at = behind_line_end(text, end_of_line(text, at, BACK_MAX_BYTES))?;
+    }
+    None
+}
+
+/// Behind the line end that is here: as it is, or escaped at any depth of strings of JSON.
+fn behind_line_end(text: &[u8], at: usize) -> Option<usize> {
+    let one = |at: usize, plain: u8, letter: u8| {
+        let slashes = value::backslashes_at(text, at);
+        looked(at..at + slashes + 1);
+        let sign = if slashes == 0 { plain } else { letter };
+        (text.get(at + slashes) == Some(&sign)).then_some(at + slashes + 1)
+    };
+    one(one(at, b'\r', b'r').unwrap_or(at), b'\n', b'n')
+}
+
+/// Where the line ends that begins at `start`, or the string of JSON that it stands in.
+fn end_of_line(text: &[u8], start: usize, max: usize) -> usize {
+    // The backslashes of the line end before, which a line end here has, too. Twice as many are a backslash.
+    let level = if text[..start].ends_with(b"n") { value::backslashes(text, start - 1) } else { 0 };
+    let limit = text.len().min(start + max);
+    let mut at = start;
+    while at < limit {
+        let slashes = if level == 0 { 0 } else { value::backslashes_at(text, at) };
+        match text.get(at + slashes) {
+            Some(b'\r' | b'\n') => break,
+            Some(b'r' | b'n') if level > 0 && slashes % (2 * level) == level => break,
+            Some(b'"') if slashes < level => break,
+            _ => at += slashes + 1,
+        }
+    }
+    let end = at.min(limit);
+    looked(start..end + 2);
+    steps(end - start);
+    end
 }
 
 /// `["name", "value"]`, `get("name", "default")`, `"name": "NAME", "value": "…"`, `key="NAME" value="…"`, `env.NAME || "…"`.

@@ -12,7 +12,7 @@ use aho_corasick::automaton::Automaton as _;
 use aho_corasick::dfa::DFA;
 use aho_corasick::{BuildError, Input, Match, MatchKind, PatternID};
 
-use super::authority::{AUTHORITY, USERINFO, user_information};
+use super::authority::{AUTHORITY, ESCAPED_AUTHORITIES, USERINFO, escaped_user_information, user_information};
 use super::commands;
 use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::formats::{self, SERVICES};
@@ -47,6 +47,8 @@ pub(super) enum Needle {
     Format(&'static Pattern, bool),
     /// The sign before the authority of a URL.
     Authority,
+    /// The same behind percent-escapes, and how often it is escaped.
+    EscapedAuthority(u8),
     /// The word of a command, as its index in the list of commands.
     Command(usize),
     /// The word of a service.
@@ -79,7 +81,8 @@ impl Scanner {
         };
         let formats = formats::all()
             .map(|format| (format.prefix.to_owned(), Needle::Format(format, of_name(format.prefix))))
-            .chain([(AUTHORITY.to_owned(), Needle::Authority)]);
+            .chain([(AUTHORITY.to_owned(), Needle::Authority)])
+            .chain(ESCAPED_AUTHORITIES.map(|(sign, times)| (sign.to_owned(), Needle::EscapedAuthority(times))));
         let commands = commands::words().enumerate().map(|(at, word)| (word.to_owned(), Needle::Command(at)));
         let services = SERVICES.iter().map(|service| (service.word.to_owned(), Needle::Service(service)));
         let words = WORDS.iter().map(|word| (*word).to_owned());
@@ -191,6 +194,13 @@ impl Scanner {
                     walk.push(secret, USERINFO, Show::Password);
                     end
                 }),
+                Needle::EscapedAuthority(times) => {
+                    escaped_user_information(text.as_bytes(), hit.end(), times, ends.cut_end).map(|secret| {
+                        let end = secret.end;
+                        walk.push(secret, USERINFO, Show::Password);
+                        end
+                    })
+                }
                 Needle::Command(which) => walk.command(which, hit.start()..hit.end()),
                 Needle::Service(service) => walk.of_service(service, hit.start()..hit.end()),
                 Needle::Word => walk.named(hit.start()..hit.end()),

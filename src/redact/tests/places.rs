@@ -45,11 +45,52 @@ fn a_name_and_a_password_in_base64_are_found_after_their_scheme_and_under_their_
 }
 
 #[test]
+fn a_password_in_a_url_behind_escapes_is_found_in_any_text() {
+    for (text, shown) in [
+        ("/r?url=https%3A%2F%2Fu%3Ac4n4ry%40h%2F", "/r?url=https%3A%2F%2F****%40h%2F"),
+        ("see https%3a//u%3ac4n4ry%40h/ there", "see https%3a//****%40h/ there"),
+        (
+            r#"{"next":"?u=ftp%253A%252F%252Fu%253Ac4n4ry%2540h%252F"}"#,
+            r#"{"next":"?u=ftp%253A%252F%252F****%2540h%252F"}"#,
+        ),
+        ("u=https%3A%2F%2Fh%3A80%2Fa&mail=a%40b", "u=https%3A%2F%2Fh%3A80%2Fa&mail=a%40b"),
+    ] {
+        assert_eq!(untagged(&masked(text)), shown);
+    }
+}
+
+#[test]
+fn a_field_of_a_multipart_form_is_found_in_any_text() {
+    let form = |name: &str, fields: &str, end: &str| {
+        format!("--b{end}Content-Disposition: form-data; name={name}{end}{fields}{end}c4n4ry{end}--b--")
+    };
+    for name in ["\"password\"", "password", "\"user[password]\"", "\"db_password\""] {
+        for end in ["\r\n", "\n"] {
+            let fields = format!("Content-Type: text/plain{end}");
+            for text in [form(name, "", end), form(name, &fields, end)] {
+                assert_eq!(untagged(&masked(&text)), text.replace("c4n4ry", "****"));
+                for json in [json!({ "data": text }), json!({ "data": json!([text]).to_string() })] {
+                    let json = json.to_string();
+                    assert_eq!(untagged(&masked(&json)), json.replace("c4n4ry", "****"));
+                }
+            }
+        }
+    }
+    let data = |value: &str| json!({ "data": form("password", "", "\r\n").replace("c4n4ry", value) }).to_string();
+    assert_eq!(untagged(&masked(&data("c4\\n4ry\"x"))), data("****"));
+    let text = form("\"password\"", "", "\r\n").replace("c4n4ry", "c4n\"4ry");
+    assert_eq!(untagged(&masked(&text)), text.replace("c4n\"4ry", "****"));
+    for other in [form("\"note\"", "", "\r\n"), "name=\"password\"\n\n[section]\n".to_owned()] {
+        assert_eq!(masked(&other), other);
+    }
+}
+
+#[test]
 fn a_secret_is_found_behind_escapes_in_paths_and_urls_and_under_no_name_in_queries() {
     for (path, shown) in [
         ("/v1/sk%2Dant%2Dc4n4ry0123456789abcdefWXYZ/x", "/v1/****WXYZ/x"),
         ("/bot123456789%3AAAc4n4ry0123456789abcdefghijklmnopqrs/send", "/bot****pqrs/send"),
-        ("/fetch/https%3A%2F%2Fu%3Ac4n4ry%40x.test%2F/y%20z", "/fetch/https://****%40x.test//y%20z"),
+        ("/fetch/https%3A%2F%2Fu%3Ac4n4ry%40x.test%2F/y%20z", "/fetch/https%3A%2F%2F****%40x.test%2F/y%20z"),
         ("/a%20b/%zz/caf%C3%A9/100%25", "/a%20b/%zz/caf%C3%A9/100%25"),
     ] {
         let masked = masking().path(path).unwrap_or_else(|| path.to_owned());
