@@ -31,6 +31,7 @@ pub(crate) use self::destination::destination;
 pub use self::error::AppError;
 pub(crate) use self::error::step;
 pub use self::ports::Sockets;
+pub(crate) use self::ports::with_advice;
 pub use self::reload::{Reloaded, Reloader};
 #[cfg(feature = "nats")]
 pub(crate) use self::reporting::bounds;

@@ -58,23 +58,41 @@ pub(super) fn adopt(what: &str, socket: std::net::TcpListener) -> Result<TcpList
 }
 
 pub(super) async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, AppError> {
-    let hint = |e: io::Error| match e.kind() {
-        io::ErrorKind::AddrInUse => {
-            io::Error::new(e.kind(), "the port is taken; choose another, or 0 for any free one")
-        }
-        io::ErrorKind::PermissionDenied => io::Error::new(
-            e.kind(),
-            format!(
-                "{e}. Ports below 1024 need root or the capability CAP_NET_BIND_SERVICE; choose a port from 1024 on"
-            ),
-        ),
-        _ => e,
-    };
     let bound = TcpListener::bind(address).await;
     let listening = bound.and_then(|listener| ports::let_wait(&listener).map(|()| listener));
-    listening.map_err(|e| step(format!("listen on {address} ({what})"), hint(e)))
+    listening.map_err(|e| step(format!("listen on {address} ({what})"), with_advice(e)))
+}
+
+/// Why a port cannot be opened, and what to do.
+pub(crate) fn with_advice(error: io::Error) -> io::Error {
+    let advice = match error.kind() {
+        io::ErrorKind::AddrInUse => "the port is taken; choose another, or 0 for any free one".to_owned(),
+        io::ErrorKind::PermissionDenied => format!(
+            "{error}. Ports below 1024 need root or the capability CAP_NET_BIND_SERVICE; choose a port from 1024 on"
+        ),
+        io::ErrorKind::AddrNotAvailable => format!("{error}. Choose an address of this machine"),
+        _ => return error,
+    };
+    io::Error::new(error.kind(), advice)
 }
 
 pub(super) fn local(listener: &TcpListener) -> Result<SocketAddr, AppError> {
     listener.local_addr().map_err(|e| step("learn the listening address".to_owned(), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_that_cannot_be_opened_comes_with_advice() {
+        for (kind, advice) in [
+            (io::ErrorKind::AddrInUse, "choose another"),
+            (io::ErrorKind::PermissionDenied, "from 1024 on"),
+            (io::ErrorKind::AddrNotAvailable, "of this machine"),
+        ] {
+            let said = with_advice(kind.into());
+            assert!(said.kind() == kind && said.to_string().contains(advice), "{said}");
+        }
+    }
 }

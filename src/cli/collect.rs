@@ -9,6 +9,7 @@ use tokio::net::TcpListener;
 use uuid::Uuid;
 
 use super::{Done, say, signals};
+use crate::app::with_advice;
 use crate::collector::{Agent, Collector, CollectorOptions, issue_key};
 use crate::config::listen_address;
 use crate::secret::Secret;
@@ -47,8 +48,9 @@ pub(super) fn run(args: Args) -> Done {
     };
     super::runtime()?.block_on(async {
         let stop = signals::termination()?;
-        let listener =
-            TcpListener::bind(args.listen).await.map_err(|e| format!("cannot listen on {}: {e}", args.listen))?;
+        let listener = TcpListener::bind(args.listen)
+            .await
+            .map_err(|e| format!("cannot listen on {} (--listen): {}", args.listen, with_advice(e)))?;
         let collector = Collector::start(listener, CollectorOptions { db: args.db, agents: vec![agent] }).await?;
         say::note(&format!("OTAS_BRAIN_URL={}", collector.url));
         say::note(&format!("OTAS_UASAM_URL={}", collector.url));

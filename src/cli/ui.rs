@@ -11,6 +11,7 @@ use super::signals::Termination;
 use super::{About, Done, Failure, Usage, say, signals};
 use crate::admin;
 use crate::app::indexing::Indexing;
+use crate::app::with_advice;
 use crate::config::Flags;
 use crate::store::Store;
 
@@ -59,7 +60,7 @@ impl OpenPage {
         let ended = signals::termination()?;
         let listener = TcpListener::bind(listen)
             .await
-            .map_err(|error| format!("cannot listen on {listen}: {error}. Choose another port with --listen"))?;
+            .map_err(|error| format!("cannot listen on {listen} (--listen): {}", with_advice(error)))?;
         let file = admin::token_file(store.path());
         let gate = admin::load_or_make_token(&file)
             .and_then(|token| admin::Gate::new(listener.local_addr()?, token))

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::super::{Done, runtime, say, signals};
 use crate::admin;
 use crate::app::indexing::Indexing;
+use crate::app::with_advice;
 use crate::config::Flags;
 use crate::relay::{self, Relay};
 use crate::store::Store;
@@ -24,7 +25,7 @@ pub(super) fn run(flags: &Flags) -> Done {
         let admin = config.listen.admin;
         let listener = TcpListener::bind(admin)
             .await
-            .map_err(|error| format!("cannot listen on {admin} (`listen.admin`): {error}"))?;
+            .map_err(|error| format!("cannot listen on {admin} (`listen.admin`): {}", with_advice(error)))?;
         let address = listener.local_addr()?;
         let file = admin::token_file(store.path());
         let gate = admin::load_or_make_token(&file)
