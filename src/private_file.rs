@@ -36,6 +36,10 @@ pub(crate) fn replace<T, E: From<io::Error>>(
     let new = beside(path);
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
     let done = contents(&file).and_then(|made| {
+        // Otherwise the new name may stand before the contents after a crash of the system.
+        if let Err(error) = file.sync_all() {
+            return Err(error.into());
+        }
         drop(file);
         fs::rename(&new, path)?;
         Ok(made)

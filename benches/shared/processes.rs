@@ -14,6 +14,8 @@ pub const PROXIES: [&str; 2] = ["bare", "otas-proxy"];
 
 /// How long a proxy may take to start.
 const STARTS_WITHIN: Duration = Duration::from_secs(20);
+/// How long a process may take to stop.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// The order in a repetition: each is first in every other one.
 pub fn order(rep: usize) -> [&'static str; 2] {
@@ -223,6 +225,11 @@ impl Drop for Process {
         // SIGTERM and not SIGKILL: a program that counts for `just release-pgo` writes its counts when it ends by itself.
         let pid = rustix::process::Pid::from_child(&self.0);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+        let begin = Instant::now();
+        while matches!(self.0.try_wait(), Ok(None)) && begin.elapsed() < ENDS_WITHIN {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }

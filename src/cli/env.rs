@@ -69,7 +69,7 @@ pub(super) fn run(args: &Args) -> Done {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The variables lack what is each agent's own.
+/// The variables have no credentials.
 fn tell_of_credentials(scope: config::Scope) {
     if scope == config::Scope::Credential {
         say::err(

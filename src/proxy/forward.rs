@@ -257,7 +257,8 @@ async fn exchange(
     let ends_with_it = match (unwanted, upload) {
         (true, _) => Some(DropWithBody::Connection(AbortOnDrop(upstream.task.clone()))),
         (false, Some(upload)) if version != Version::HTTP_2 => Some(outlives(connection, upload, &upstream)),
-        (false, _) => stream.map(DropWithBody::Stream),
+        (false, Some(upload)) => stream.map(|stream| holds(connection, upload, stream)),
+        (false, None) => stream.map(DropWithBody::Stream),
     };
     if !unwanted && !last {
         keep_for_next(connection, upstream, response.headers()).await;
@@ -320,6 +321,18 @@ fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, u
         if upload.stalls(UPLOAD_STALLS).await.is_some() {
             task.abort();
         }
+    });
+    DropWithBody::Response(over)
+}
+
+/// The response came before the whole request was sent (HTTP/2). Its place is taken until both have ended.
+fn holds(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, stream: StreamPlace) -> DropWithBody {
+    let (over, answer) = oneshot::channel();
+    connection.shared.lifecycle.tasks.spawn(async move {
+        // The sender is dropped with the response.
+        let _ = answer.await;
+        while upload.stalls(UPLOAD_STALLS).await.is_some() {}
+        drop(stream);
     });
     DropWithBody::Response(over)
 }

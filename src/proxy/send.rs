@@ -46,7 +46,7 @@ pub(super) async fn send(
     let idempotent = retry::is_idempotent(&head.method);
     let content = body.size_hint().upper().unwrap_or(u64::MAX);
     let bounded = content <= REMEMBERED_MAX_BYTES;
-    // The content of a WebSocket is what follows.
+    // A WebSocket's content has no known length.
     let large = content > SHARED_CONTENT_MAX_BYTES || head.method == Method::CONNECT;
     let (mut body, mut recall) = Outgoing::new(body, idempotent || version == Version::HTTP_2);
     let (mut sent, mut tries, mut avoid) = (0, 0, None);
@@ -57,7 +57,6 @@ pub(super) async fn send(
             let (origin, protocol) = (target.origin.to_string(), "websocket".to_owned());
             return Err(ProxyError::NotOffered { origin, protocol });
         }
-        upstream.admitted().await;
         recorder.forwarded(&Upstreamed {
             peer: Some(upstream.peer),
             tls: upstream.tls,
@@ -69,7 +68,10 @@ pub(super) async fn send(
         let heard = upstream.received_bytes();
         let answered = tokio::select! {
             biased;
-            answered = upstream.sender.send(Request::from_parts(head, body)) => answered,
+            answered = async {
+                upstream.admitted().await;
+                upstream.sender.send(Request::from_parts(head, body)).await
+            } => answered,
             () = overdue(recorder, call.rules.forwarding.response_timeout) => {
                 let limit = call.rules.forwarding.response_timeout;
                 return Err(ProxyError::NoResponse { origin: target.origin.to_string(), limit });

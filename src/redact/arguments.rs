@@ -16,23 +16,28 @@ use crate::secret::MASK;
 const SECRET_OPTIONS: [&str; 10] =
     ["-u", "--user", "-H", "--header", "-b", "--cookie", "--proxy-user", "--proxy-header", "-storepass", "-keypass"];
 /// Words in the name of an option or variable that holds a secret.
-const SECRET_WORDS: [&str; 8] = ["key", "token", "secret", "password", "passwd", "pwd", "auth", "credential"];
+const SECRET_WORDS: [&str; 10] =
+    ["key", "token", "secret", "password", "passwd", "passphrase", "pwd", "auth", "bearer", "credential"];
+/// A word that only at the end of a name means a secret: `--proxy-pass`, not `--pass-through`.
+const SECRET_AT_THE_END: &str = "pass";
 /// The beginnings of keys.
 const KEY_BEGINNINGS: [&str; 7] = ["sk-", "agent_", "ghp_", "github_pat_", "xoxb-", "AKIA", "eyJ"];
 /// A key is at least so long, in bytes.
 const KEY_MIN_BYTES: usize = 20;
 
 /// Where programs take a secret behind a short option.
-const PROGRAMS: [(&[&str], Short); 8] = [
+const PROGRAMS: [(&[&str], Short); 9] = [
+    (&["mongo", "mongosh", "mongodump", "mongorestore", "mongoexport", "mongoimport"], SEPARATE_P),
     (&["curl"], Short { letters: "uUHb", only_glued: false }),
     (&["http", "https", "xh", "xhs", "redis-cli"], Short { letters: "a", only_glued: false }),
-    (&["sshpass"], Short { letters: "p", only_glued: false }),
+    (&["sshpass"], SEPARATE_P),
     (&["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete", "ldapwhoami"], Short { letters: "w", only_glued: false }),
     (&["sqlcmd", "zip", "unzip"], Short { letters: "P", only_glued: false }),
     (&["smbclient"], Short { letters: "U", only_glued: false }),
     (&["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "mariadb-admin"], GLUED_P),
     (&["7z", "7za", "7zz"], GLUED_P),
 ];
+const SEPARATE_P: Short = Short { letters: "p", only_glued: false };
 const GLUED_P: Short = Short { letters: "p", only_glued: true };
 
 /// Short options of a program that take a secret.
@@ -189,7 +194,9 @@ fn next_of(word: &str, short: Option<Short>) -> Next<'_> {
 
 /// Whole words only: `--max-tokens` sets a number, `--api-key` is a secret.
 fn names_secret(name: &str) -> bool {
-    name.split(|c: char| !c.is_ascii_alphanumeric()).any(|w| SECRET_WORDS.contains(&w.to_ascii_lowercase().as_str()))
+    let mut words = name.split(|c: char| !c.is_ascii_alphanumeric());
+    words.clone().next_back().is_some_and(|last| last.eq_ignore_ascii_case(SECRET_AT_THE_END))
+        || words.any(|word| SECRET_WORDS.contains(&word.to_ascii_lowercase().as_str()))
 }
 
 fn looks_like_key(word: &str) -> bool {
@@ -200,10 +207,13 @@ fn looks_like_key(word: &str) -> bool {
 fn user_information(word: &str) -> Option<Range<usize>> {
     let (start, is_url) = match word.split_once("://") {
         Some((scheme, _)) => (scheme.len() + "://".len(), true),
-        None if word.starts_with('-') => (word.find('=')? + 1, false),
+        None if word.starts_with("--") => (word.find('=')? + 1, false),
+        // An option of one letter, and what is glued to it.
+        None if word.starts_with('-') => (word.char_indices().nth(2)?.0, false),
         None => (0, false),
     };
-    let at = start + word[start..].find('@')?;
+    let end = word[start..].find(['/', '?', '#']).map_or(word.len(), |end| start + end);
+    let at = start + word[start..end].rfind('@')?;
     let user = &word[start..at];
     let is_image = word[at..].starts_with("@sha256:");
     let has_password = user.contains(':') && !user.contains(char::is_whitespace) && !is_image;
@@ -232,6 +242,7 @@ mod tests {
             ("docker run img:1@sha256:ab -p 80:80", "docker run img:1@sha256:ab -p 80:80"),
             ("git clone git@github.com:a/b.git", "git clone git@github.com:a/b.git"),
             ("claude --session dev -p hello", "claude --session dev -p hello"),
+            ("a --pass-through x", "a --pass-through x"),
         ] {
             let words: Vec<&str> = given.split(' ').collect();
             assert_eq!(masked(&words), shown);
@@ -252,6 +263,11 @@ mod tests {
             &["curl", "--proxy-user", "bob:PW"],
             &["curl", "--proxy-user=bob:PW"],
             &["curl", "-x", "bob:PW@proxy:3128"],
+            &["curl", "-xbob:PW@proxy:3128"],
+            &["curl", "-x", "bob:p@PW@proxy:3128"],
+            &["a", "--proxy-pass", "PW"],
+            &["curl", "--oauth2-bearer", "PW"],
+            &["mongosh", "-u", "root", "-p", "PW"],
             &["curl", "--proxy=bob:PW@proxy:3128"],
             &["curl", "-HX-Api-Key: PW"],
             &["http", "-a", "bob:PW", "h"],

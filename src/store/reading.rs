@@ -1,4 +1,4 @@
-//! Opening a store to read it: nothing is created, migrated or moved aside, and no mode is changed.
+//! Opening a store to read it: no store is made, migrated or moved aside, and no mode is changed. SQLite may make its own files beside it.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -9,7 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 use super::StoreError;
-use super::files::with_suffix;
+use super::files::beside;
 use super::open::{may_be_written, touch};
 use super::schema::{self, Recognised};
 use super::sql::is_corruption;
@@ -98,7 +98,7 @@ fn unchanging(path: &Path) -> Option<rusqlite::Result<Connection>> {
 /// Whether a file was never a store: it is another program's database or none, and the lock file beside it is missing. It may be
 /// the user's own file, named by mistake, so it must not be changed or moved. (A power loss can leave a store full of zeros.)
 pub(super) fn is_of_another_kind(path: &Path) -> io::Result<bool> {
-    if with_suffix(path, ".lock").try_exists()? || !fs::metadata(path)?.is_file() {
+    if beside(path, ".lock").try_exists()? || !fs::metadata(path)?.is_file() {
         return Ok(false);
     }
     // Without a lock file this process has not opened the store, so closing the file releases none of our locks (fcntl(2)).
@@ -114,7 +114,7 @@ pub(super) fn is_of_another_kind(path: &Path) -> io::Result<bool> {
 
 /// Whether a write-ahead log is beside the file.
 fn has_log(path: &Path) -> bool {
-    fs::metadata(with_suffix(path, "-wal")).is_ok_and(|found| found.len() > 0)
+    fs::metadata(beside(path, "-wal")).is_ok_and(|found| found.len() > 0)
 }
 
 #[cfg(test)]

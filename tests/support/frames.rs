@@ -152,6 +152,8 @@ pub enum Reply {
     Part(u32),
     /// Nothing, and nothing any more on this connection.
     Silence,
+    /// GOAWAY, which leaves no request out. The request is not answered.
+    Leave,
     /// GOAWAY with this code, which leaves the request out; the connection ends.
     GoAway(u32),
     /// Its connection ends.
@@ -265,6 +267,10 @@ async fn serve<S>(
                 frames.write(RST_STREAM, 0, frame.stream, &code.to_be_bytes()).await;
             }
             Reply::Silence => silent = true,
+            Reply::Leave => {
+                let payload = [frame.stream.to_be_bytes(), NO_ERROR.to_be_bytes()].concat();
+                frames.write(GOAWAY, 0, 0, &payload).await;
+            }
             Reply::GoAway(code) => {
                 let last = frame.stream.saturating_sub(2);
                 frames.write(GOAWAY, 0, 0, &[last.to_be_bytes(), code.to_be_bytes()].concat()).await;

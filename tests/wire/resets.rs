@@ -192,6 +192,25 @@ async fn a_request_that_waits_for_the_origins_stream_limit_ends_with_its_agents_
 }
 
 #[tokio::test]
+async fn a_request_that_waits_for_the_stream_limit_goes_elsewhere_after_a_goaway() {
+    let folder = tempfile::tempdir().unwrap();
+    let ca = TestCa::new(folder.path());
+    let tls = ca.server(Certificate::Good, &[b"h2"]);
+    let replies = vec![Reply::Answer, Reply::Leave, Reply::Answer];
+    let origin = FrameOrigin::with_settings(tls, replies, ONE_STREAM).await;
+    let proxy = TestProxy::new().trusting(&ca).run().await;
+    let stage = Stage { origin, proxy, _folder: folder };
+    let mut agent = stage.agent().await;
+    assert_eq!(stage.ask(&mut agent, 1, "GET", b"").await.kind, HEADERS);
+    // The origin keeps this one open, and says that it takes no other.
+    stage.begin(&mut agent, 3, "GET", END_STREAM).await;
+    assert_eq!(stage.ask(&mut agent, 5, "GET", b"").await.kind, HEADERS);
+    assert_eq!((stage.origin.requests(), stage.origin.accepted()), (3, 2));
+    drop(agent);
+    stage.proxy.stop().await;
+}
+
+#[tokio::test]
 async fn an_agent_connection_without_an_origin_ends_so_that_the_agent_can_try_again() {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());

@@ -242,7 +242,7 @@ impl Upstream {
                 // What it says this time is for its next connection.
                 let origins = origins.clone();
                 origins.tasks.clone().spawn(async move {
-                    if let Some(known) = settings.comes().await {
+                    if let Some(known) = settings.wait().await {
                         origins.websockets.note(&target, known);
                     }
                 });

@@ -4,11 +4,12 @@
 //! window. So while several agent connections use one, there are at most as many requests as stream windows fit into the connection's
 //! window, and not more than the origin admits. Content that the origin does not read may fill the origin's window, so a request with
 //! more than [`SHARED_CONTENT_MAX_BYTES`] has the connection for its agent connection alone. A connection on which a request was given
-//! up, and nothing has come since that request, may be dead: it is not shared until something comes.
+//! up, and nothing has come since that request, may be dead: it is not shared until something comes, and not kept when nobody uses it.
 //!
 //! Requests over the origin's limit (SETTINGS_MAX_CONCURRENT_STREAMS) wait here, so that a request whose agent has left is gone. The
 //! library's own queue would hold it until its turn.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -27,8 +28,8 @@ pub(in crate::proxy) struct Load(Arc<Carried>);
 
 struct Carried {
     counts: Mutex<Counts>,
-    /// Notified when a request has ended.
-    freed: Notify,
+    /// Notified when a request has ended. The first that waits is the next.
+    slot_freed: Notify,
     settings: OriginSettings,
 }
 
@@ -36,12 +37,14 @@ struct Counts {
     agents: usize,
     /// Requests, until their response has ended.
     streams: usize,
-    /// Those that do not wait any more.
+    /// Requests that were sent.
     admitted: usize,
+    /// Requests that wait for the origin's limit.
+    waiting: usize,
     /// Those with much content.
     large: usize,
     /// The bytes that had been received when a request was given up, if none came since it was sent.
-    mute_at: Option<u64>,
+    silent_at: Option<u64>,
     /// Since when nobody uses the connection.
     idle_since: IdleSince,
 }
@@ -54,6 +57,7 @@ pub(in crate::proxy) struct StreamPlace {
     load: Load,
     _agent: Arc<AgentPlace>,
     large: bool,
+    waiting: bool,
     admitted: bool,
     /// The bytes that had been received when it was sent. `None`: it was not sent, or it was answered.
     unanswered_since: Option<u64>,
@@ -61,9 +65,16 @@ pub(in crate::proxy) struct StreamPlace {
 
 impl Load {
     pub(super) fn new(settings: OriginSettings) -> Self {
-        let counts =
-            Counts { agents: 0, streams: 0, admitted: 0, large: 0, mute_at: None, idle_since: IdleSince::now() };
-        Self(Arc::new(Carried { counts: Mutex::new(counts), freed: Notify::new(), settings }))
+        let counts = Counts {
+            agents: 0,
+            streams: 0,
+            admitted: 0,
+            waiting: 0,
+            large: 0,
+            silent_at: None,
+            idle_since: IdleSince::now(),
+        };
+        Self(Arc::new(Carried { counts: Mutex::new(counts), slot_freed: Notify::new(), settings }))
     }
 
     /// A place for another agent connection. `None`: it has to use another connection. `limit`: the most requests of several agent
@@ -84,23 +95,28 @@ impl Load {
 
     fn admits_to(&self, counts: &Counts, limit: usize) -> bool {
         let has_room = counts.agents == 0 || (counts.streams < limit && counts.large == 0);
-        has_room && !self.is_mute(counts)
+        has_room && !self.is_silent_since(counts)
     }
 
-    fn is_mute(&self, counts: &Counts) -> bool {
-        counts.mute_at.is_some_and(|at| at == self.0.settings.received_bytes())
+    /// Whether nothing has come since a request was sent that was given up. Then the connection may be dead.
+    pub(super) fn is_silent(&self) -> bool {
+        self.is_silent_since(&self.0.counts.lock())
+    }
+
+    fn is_silent_since(&self, counts: &Counts) -> bool {
+        counts.silent_at.is_some_and(|at| at == self.0.settings.received_bytes())
     }
 
     /// A place for a request. `None`: it has to use another connection. `large`: it has much content.
     pub(super) fn begin(&self, agent: &Arc<AgentPlace>, limit: usize, large: bool) -> Option<StreamPlace> {
         let mut counts = self.0.counts.lock();
-        if counts.agents > 1 && (counts.streams >= limit || large || self.is_mute(&counts)) {
+        if counts.agents > 1 && (counts.streams >= limit || large || self.is_silent_since(&counts)) {
             return None;
         }
         counts.streams += 1;
         counts.large += usize::from(large);
         let (load, agent) = (self.clone(), agent.clone());
-        Some(StreamPlace { load, _agent: agent, large, admitted: false, unanswered_since: None })
+        Some(StreamPlace { load, _agent: agent, large, waiting: false, admitted: false, unanswered_since: None })
     }
 
     /// Since when no agent connection uses it. `None`: one does.
@@ -113,20 +129,26 @@ impl Load {
 impl StreamPlace {
     /// Waits until the origin admits the request, or the connection has ended. It is sent then.
     pub(super) async fn admitted(&mut self) {
-        let Carried { counts, freed, settings } = &*self.load.0;
+        let Carried { counts, slot_freed, settings } = &*self.load.0;
         let mut changes = settings.changes();
         while !self.admitted {
-            let ended = freed.notified();
+            let mut slot_freed = pin!(slot_freed.notified());
+            // From here on, a slot that becomes free is noticed.
+            slot_freed.as_mut().enable();
             {
                 let mut counts = counts.lock();
-                if counts.admitted < settings.streams_admitted() {
+                let is_next = self.waiting || counts.waiting == 0;
+                if is_next && counts.admitted < settings.streams_admitted() {
                     counts.admitted += 1;
-                    self.admitted = true;
+                    counts.waiting -= usize::from(self.waiting);
+                    (self.admitted, self.waiting) = (true, false);
                     break;
                 }
+                counts.waiting += usize::from(!self.waiting);
+                self.waiting = true;
             }
             tokio::select! {
-                () = ended => {}
+                () = slot_freed => {}
                 changed = changes.changed() => if changed.is_err() { return },
             }
         }
@@ -149,17 +171,18 @@ impl Drop for AgentPlace {
 
 impl Drop for StreamPlace {
     fn drop(&mut self) {
-        let Carried { counts, freed, settings } = &*self.load.0;
+        let Carried { counts, slot_freed, settings } = &*self.load.0;
         let mut counts = counts.lock();
         counts.streams -= 1;
+        counts.waiting -= usize::from(self.waiting);
         counts.large -= usize::from(self.large);
         let received = settings.received_bytes();
         if self.unanswered_since == Some(received) {
-            counts.mute_at = Some(received);
+            counts.silent_at = Some(received);
         }
         if self.admitted {
             counts.admitted -= 1;
-            freed.notify_one();
+            slot_freed.notify_one();
         }
     }
 }
@@ -223,6 +246,27 @@ mod tests {
         assert!(!load.admits(4));
         tokio::io::AsyncReadExt::read(&mut stream, &mut [0; 9]).await.unwrap();
         assert!(load.admits(4));
+    }
+
+    #[tokio::test]
+    async fn requests_that_wait_are_sent_in_order() {
+        let frame = testing::settings(&[(3, 1)]);
+        let (mut stream, settings) = SettingsIo::of(&frame[..]);
+        tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut Vec::new()).await.unwrap();
+        let load = Load::new(settings);
+        let agent = Arc::new(load.enter(4).unwrap());
+        let place = || load.begin(&agent, 4, false).unwrap();
+        let (mut first, mut second, mut newcomer) = (place(), place(), place());
+        first.admitted().await;
+        let mut waiting = Box::pin(second.admitted());
+        assert!(poll!(&mut waiting).is_pending());
+        drop(first);
+        let mut pushing = Box::pin(newcomer.admitted());
+        assert!(poll!(&mut pushing).is_pending(), "another one is next");
+        assert!(poll!(&mut waiting).is_ready());
+        drop(waiting);
+        drop(second);
+        assert!(poll!(&mut pushing).is_ready());
     }
 
     #[tokio::test]

@@ -16,6 +16,7 @@ use parking_lot::Mutex;
 
 use super::connection::Upstream;
 use super::idle::IdleSince;
+use super::load::Load;
 use super::target::{Sharer, Target};
 
 /// How long a connection is kept idle, if its origin does not close it earlier.
@@ -58,7 +59,9 @@ impl Kept {
     }
 
     fn is_fresh(&self) -> bool {
-        self.upstream.is_usable() && self.idle_since().is_none_or(|since| since.elapsed() < IDLE_LIMIT)
+        let is_silent = || self.upstream.load().is_some_and(Load::is_silent);
+        self.upstream.is_usable()
+            && self.idle_since().is_none_or(|since| since.elapsed() < IDLE_LIMIT && !is_silent())
     }
 }
 

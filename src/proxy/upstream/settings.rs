@@ -17,6 +17,7 @@ use crate::proxy::passing::passes_writes;
 const PATIENCE: Duration = Duration::from_secs(1);
 
 const SETTINGS: u8 = 4;
+const GOAWAY: u8 = 7;
 const ACK: u8 = 1;
 /// SETTINGS_MAX_CONCURRENT_STREAMS.
 const MAX_CONCURRENT_STREAMS: u16 = 3;
@@ -39,17 +40,19 @@ struct Settings {
     extended_connect: bool,
     /// The most requests at once. `None`: no limit.
     streams: Option<u32>,
+    /// The origin has sent GOAWAY: it takes no further request.
+    goes_away: bool,
 }
 
 impl OriginSettings {
     /// Whether the origin accepts extended CONNECT. Waits until it is known, for at most [`PATIENCE`]. False: it is unknown, or the
     /// origin does not accept it.
     pub(super) async fn takes_extended_connect(&self) -> bool {
-        matches!(timeout(PATIENCE, self.comes()).await, Ok(Some(true)))
+        matches!(timeout(PATIENCE, self.wait()).await, Ok(Some(true)))
     }
 
     /// The same, however long it takes. `None`: the connection has ended before.
-    pub(super) async fn comes(&self) -> Option<bool> {
+    pub(super) async fn wait(&self) -> Option<bool> {
         let mut told = self.told.clone();
         let told = *told.wait_for(Option::is_some).await.ok()?;
         told.map(|settings| settings.extended_connect)
@@ -60,21 +63,24 @@ impl OriginSettings {
         self.told.borrow().map(|settings| settings.extended_connect)
     }
 
-    /// The most requests at once. 0: not known yet.
+    /// The most requests at once. 0: not known yet, or the origin takes no further request.
     pub(super) fn streams(&self) -> usize {
         let told = *self.told.borrow();
-        told.map_or(0, Settings::streams)
+        told.filter(|settings| !settings.goes_away).map_or(0, Settings::streams)
     }
 
-    /// The most requests at once. Before it is known, there is no limit (RFC 9113 5.1.2).
+    /// The most requests that may be sent at once. Before it is known, there is no limit (RFC 9113 5.1.2). After a GOAWAY there is none
+    /// either: the library refuses further requests, and they are sent on another connection.
     pub(super) fn streams_admitted(&self) -> usize {
         let told = *self.told.borrow();
-        told.map_or(usize::MAX, Settings::streams)
+        told.filter(|settings| !settings.goes_away).map_or(usize::MAX, Settings::streams)
     }
 
-    /// Tells of changes, until the connection ends.
+    /// A receiver of changed settings. It fails when the connection has ended.
     pub(super) fn changes(&self) -> watch::Receiver<Option<impl Sized + use<>>> {
-        self.told.clone()
+        let mut told = self.told.clone();
+        told.mark_unchanged();
+        told
     }
 
     /// How many bytes the origin has sent.
@@ -107,8 +113,6 @@ enum Place {
     Other(usize),
     /// In SETTINGS of which this has come, and so many bytes are missing.
     Settings(Vec<u8>, usize),
-    /// The first frame is not SETTINGS. The library ends such a connection.
-    Lost,
 }
 
 impl<S> SettingsIo<S> {
@@ -123,7 +127,6 @@ impl<S> SettingsIo<S> {
         self.received.add(read.len());
         while !read.is_empty() {
             match &mut self.place {
-                Place::Lost => return,
                 Place::Other(missing) => {
                     let here = read.len().min(*missing);
                     *missing -= here;
@@ -161,9 +164,9 @@ impl<S> SettingsIo<S> {
             (false, 0) => Place::Header,
             (false, _) => Place::Other(length),
         };
-        if !examined && self.tell.borrow().is_none() {
-            self.tell.send_replace(Some(Settings { extended_connect: false, streams: Some(0) }));
-            self.place = Place::Lost;
+        if kind == GOAWAY {
+            let before = self.tell.borrow().unwrap_or_default();
+            self.tell.send_replace(Some(Settings { goes_away: true, ..before }));
         }
         self.settle();
     }
@@ -175,6 +178,7 @@ impl<S> SettingsIo<S> {
         let settings = Settings {
             extended_connect: last_of(payload, ENABLE_CONNECT_PROTOCOL).map_or(before.extended_connect, |on| on == 1),
             streams: last_of(payload, MAX_CONCURRENT_STREAMS).or(before.streams),
+            ..before
         };
         self.tell.send_replace(Some(settings));
         self.place = Place::Header;
@@ -232,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn settings_say_whether_extended_connect_is_taken_and_how_many_requests() {
-        let told_of = |extended_connect, streams| Some(Settings { extended_connect, streams });
+        let told_of = |extended_connect, streams| Some(Settings { extended_connect, streams, goes_away: false });
         assert_eq!(told(&settings(&[(3, 100), (8, 1), (4, 65_535)])).await, told_of(true, Some(100)));
         assert_eq!(told(&settings(&[(8, 0)])).await, told_of(false, None));
         assert_eq!(told(&settings(&[(8, 0), (8, 1), (3, 9), (3, 1)])).await, told_of(true, Some(1)));
@@ -241,7 +245,19 @@ mod tests {
         for end in 0..whole.len() {
             assert_eq!(told(&whole[..end]).await, None, "{end}");
         }
-        assert_eq!(told(b"HTTP/1.1 400 Bad Request\r\n\r\n").await, told_of(false, Some(0)));
+        assert_eq!(told(b"HTTP/1.1 400 Bad Request\r\n\r\n").await, None);
+        // The library accepts other frames before it.
+        let window_update = [0, 0, 4, 8, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+        assert_eq!(told(&[&window_update[..], &settings(&[(3, 7)])].concat()).await, told_of(false, Some(7)));
+    }
+
+    #[tokio::test]
+    async fn an_origin_that_goes_away_shares_nothing_and_holds_nothing_up() {
+        let goaway = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0];
+        let bytes = [&settings(&[(3, 1)])[..], &goaway].concat();
+        let (mut stream, told) = SettingsIo::of(&bytes[..]);
+        stream.read_to_end(&mut Vec::new()).await.unwrap();
+        assert_eq!((told.streams(), told.streams_admitted()), (0, usize::MAX));
     }
 
     #[tokio::test]
@@ -249,12 +265,12 @@ mod tests {
         let (ack, data) = ([0, 0, 0, 4, 1, 0, 0, 0, 0], [0, 0, 2, 0, 0, 0, 0, 0, 1, 4, 4]);
         let first = settings(&[(3, 100), (8, 1)]);
         let bytes = [&first[..], &ack, &data, &settings(&[(3, 1)]), &settings(&[])].concat();
-        assert_eq!(told(&bytes).await, Some(Settings { extended_connect: true, streams: Some(1) }));
+        assert_eq!(told(&bytes).await, Some(Settings { extended_connect: true, streams: Some(1), goes_away: false }));
     }
 
     #[tokio::test]
     async fn it_is_told_once_the_bytes_have_passed_and_never_waits_for_a_dead_connection() {
-        let bytes = [settings(&[(8, 1)]), vec![7; 9]].concat();
+        let bytes = [settings(&[(8, 1)]), vec![0; 9]].concat();
         let (mut stream, told) = SettingsIo::of(one_by_one(&bytes));
         assert_eq!((told.streams(), told.streams_admitted()), (0, usize::MAX));
         stream.read_to_end(&mut Vec::new()).await.unwrap();
