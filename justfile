@@ -10,7 +10,7 @@ demo:
 dist:
     cargo build --profile dist --locked
 
-# The same, compiled for what it does in the benchmarks (PGO). Needs `rustup component add llvm-tools`.
+# The same with profile-guided optimisation (PGO): the profile is of the benchmarks. Needs `rustup component add llvm-tools`.
 release-pgo:
     packaging/pgo.sh
 

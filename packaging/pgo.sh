@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The program to deploy, compiled for what it does most: it is built once with counters, runs the benchmarks, and is built again with
-# what was counted (profile-guided optimisation). Gives target/HOST/dist/otas-proxy. Takes 43 minutes of processor time.
+# The program with profile-guided optimisation (PGO): it is built once with counters, runs the benchmarks, and is built again with
+# what was counted. Gives target/HOST/dist/otas-proxy. Takes 43 minutes of processor time.
 # Needs `rustup component add llvm-tools`. docs/performance.md says what it gains.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -116,7 +116,7 @@ pub enum StoreError {
     },
     /// The file has no tables.
     #[error(
-        "{path} is empty, so it is no event store: name another file (--store-path), or start the proxy, which makes a store there"
+        "{path} is empty, so it is not an event store: name another file (--store-path), or start the proxy, which makes a store there"
     )]
     Empty {
         /// The file.

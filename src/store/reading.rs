@@ -23,7 +23,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What has another meaning in a file's URI.
 const IN_URI: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
 
-/// Whether there is certainly no file. What cannot be looked at is opened, which says why it cannot.
+/// Whether there is certainly no file. If the check itself fails, opening reports the reason.
 pub(super) fn is_missing(path: &Path) -> bool {
     fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }

@@ -1,4 +1,4 @@
-//! Standard input and output, a message a line. A line that is not JSON is answered here, as JSON-RPC has it: the crate `rmcp` ignores
+//! Standard input and output, one message per line. A line that is not JSON is answered here, as JSON-RPC has it: the crate `rmcp` ignores
 //! it, and its sender would wait.
 
 use std::io;
@@ -21,12 +21,27 @@ const PARSE_ERROR: i32 = -32_700;
 /// Some clients begin with it.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The lines that are JSON, where answers are written, and the task that ends when all are.
-pub(super) fn open() -> (DuplexStream, DuplexStream, JoinHandle<io::Result<()>>) {
+/// The tasks that read and write.
+pub(super) struct Lines {
+    reading: JoinHandle<io::Result<()>>,
+    writing: JoinHandle<io::Result<()>>,
+}
+
+/// The lines that are JSON, and where answers are written.
+pub(super) fn open() -> (DuplexStream, DuplexStream, Lines) {
     let ((input, feed), (output, drain)) = (duplex(WAITING_BYTES), duplex(WAITING_BYTES));
     let (errors, answers) = mpsc::channel(1);
-    tokio::spawn(pass_on(BufReader::new(stdin()), feed, errors));
-    (input, output, tokio::spawn(write(drain, answers, stdout())))
+    let reading = tokio::spawn(pass_on(BufReader::new(stdin()), feed, errors));
+    (input, output, Lines { reading, writing: tokio::spawn(write(drain, answers, stdout())) })
+}
+
+impl Lines {
+    /// Reads no more, and waits until all answers are written. The server has ended.
+    pub(super) async fn finish(self) {
+        self.reading.abort();
+        // A client that has gone does not matter.
+        let _ = self.writing.await;
+    }
 }
 
 /// Passes lines on until the end.

@@ -1,7 +1,7 @@
 //! `otas-proxy mcp`: the stored calls for agents themselves, over the Model Context Protocol. It only reads.
 //!
 //! ```text
-//!  lines      what comes and goes, a line a message
+//!  lines      standard input and output, one message per line
 //!  server     the protocol (crate `rmcp`)
 //!    | tools      which tools there are, with the schemas of their arguments
 //!    |   | arguments
@@ -38,8 +38,8 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Done {
     let store = super::led(&args.flags, About::Store)?.loaded.config.store.path;
     let runtime = super::runtime()?;
-    runtime.block_on(async {
-        let (input, output, written) = lines::open();
+    let done = runtime.block_on(async {
+        let (input, output, lines) = lines::open();
         let served = async {
             let serving = Server::new(store).serve((input, output)).await.map_err(|error| {
                 format!(
@@ -49,9 +49,11 @@ pub(super) fn run(args: &Args) -> Done {
             serving.waiting().await.map_err(|error| format!("the MCP server ended: {error}"))
         };
         let served = served.await;
-        // What was answered last is still to be written. A client that has gone does not matter.
-        let _ = written.await?;
+        lines.finish().await;
         served?;
         Ok(ExitCode::SUCCESS)
-    })
+    });
+    // Standard input may still be open, and a read of it cannot be cancelled.
+    runtime.shutdown_background();
+    done
 }
