@@ -328,10 +328,18 @@ fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, u
 /// The response came before the whole request was sent (HTTP/2). Its place is taken until both have ended.
 fn holds(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, stream: StreamPlace) -> DropWithBody {
     let (over, answer) = oneshot::channel();
+    let cut = connection.shared.lifecycle.cut.clone();
     connection.shared.lifecycle.tasks.spawn(async move {
-        // The sender is dropped with the response.
-        let _ = answer.await;
-        while upload.stalls(UPLOAD_STALLS).await.is_some() {}
+        let ended = async {
+            // The sender is dropped with the response.
+            let _ = answer.await;
+            while upload.stalls(UPLOAD_STALLS).await.is_some() {}
+        };
+        // An origin may never read the rest. A stopping proxy does not wait for that.
+        tokio::select! {
+            () = ended => {}
+            () = cut.cancelled() => {}
+        }
         drop(stream);
     });
     DropWithBody::Response(over)
