@@ -219,7 +219,8 @@ async fn two_runs_are_compared_in_three_actions() {
     click(&mut browser, "button.compare");
     let cells = "[...document.querySelectorAll('table.compare tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))";
     // What is not read within the page's first milliseconds comes later.
-    browser.until(&format!("{cells}.some((row) => row[0] === 'turns' && row[1] === '3' && row[2] === '3')"));
+    let all_calls = "row[0] === 'model calls' && row[1] === '7' && row[2] === '7'";
+    browser.until(&format!("{cells}.some((row) => {all_calls})"));
     let rows = browser.eval(cells);
     let found = |name: &str| {
         rows.as_array().unwrap().iter().find(|row| row[0] == name).unwrap_or_else(|| panic!("{name}: {rows}")).clone()
