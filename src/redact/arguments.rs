@@ -217,7 +217,7 @@ fn user_information(word: &str) -> Option<Range<usize>> {
     let user = &word[start..at];
     let is_image = word[at..].starts_with("@sha256:");
     let has_password = user.contains(':') && !user.contains(char::is_whitespace) && !is_image;
-    (!user.contains('/') && !is_mask(user.as_bytes()) && (is_url || has_password)).then_some(start..at)
+    (!is_mask(user.as_bytes()) && (is_url || has_password)).then_some(start..at)
 }
 
 #[cfg(test)]

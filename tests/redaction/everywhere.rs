@@ -436,7 +436,7 @@ async fn narrow_places(proxy: &Loud, plants: &mut Plants) {
     }
 }
 
-/// A word that stands behind the arguments of each command: what is told of the command has it.
+/// The last word of each command. Output that shows the command has it.
 const END_OF_COMMAND: &str = "end-of-command";
 
 /// Commands of `run` with secrets in their words and in the meta of their sessions. Returns how many there were.

@@ -172,12 +172,8 @@ pub struct FrameOrigin {
 
 impl FrameOrigin {
     /// Does the first of `replies` with the first request, and so on, on whatever connections they come; the last with all others.
-    pub async fn start(tls: ServerConfig, replies: Vec<Reply>) -> Self {
-        Self::with_settings(tls, replies, &[]).await
-    }
-
-    /// The same with these SETTINGS: each a name of two bytes, and a value of four.
-    pub async fn with_settings(tls: ServerConfig, replies: Vec<Reply>, settings: &'static [u8]) -> Self {
+    /// `settings`: its SETTINGS, each a name of two bytes and a value of four.
+    pub async fn start(tls: ServerConfig, replies: Vec<Reply>, settings: &'static [u8]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (requests, accepted, data) = <(Arc<AtomicUsize>, Arc<AtomicUsize>, Arc<Mutex<Vec<u8>>>)>::default();

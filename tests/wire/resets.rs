@@ -15,9 +15,14 @@ struct Stage {
 }
 
 async fn stage(replies: &[Reply]) -> Stage {
+    stage_with(Certificate::Good, replies, &[]).await
+}
+
+/// `settings`: of the origin.
+async fn stage_with(certificate: Certificate, replies: &[Reply], settings: &'static [u8]) -> Stage {
     let folder = tempfile::tempdir().unwrap();
     let ca = TestCa::new(folder.path());
-    let origin = FrameOrigin::start(ca.server(Certificate::Good, &[b"h2"]), replies.to_vec()).await;
+    let origin = FrameOrigin::start(ca.server(certificate, &[b"h2"]), replies.to_vec(), settings).await;
     let proxy = TestProxy::new().trusting(&ca).run().await;
     Stage { origin, proxy, _folder: folder }
 }
@@ -170,12 +175,7 @@ const ONE_STREAM: &[u8] = &[0, 3, 0, 0, 0, 1];
 
 #[tokio::test]
 async fn a_request_that_waits_for_the_origins_stream_limit_ends_with_its_agents_reset() {
-    let folder = tempfile::tempdir().unwrap();
-    let ca = TestCa::new(folder.path());
-    let tls = ca.server(Certificate::Good, &[b"h2"]);
-    let origin = FrameOrigin::with_settings(tls, vec![Reply::Answer, Reply::Silence], ONE_STREAM).await;
-    let proxy = TestProxy::new().trusting(&ca).run().await;
-    let stage = Stage { origin, proxy, _folder: folder };
+    let stage = stage_with(Certificate::Good, &[Reply::Answer, Reply::Silence], ONE_STREAM).await;
     let mut agent = stage.agent().await;
     assert_eq!(stage.ask(&mut agent, 1, "GET", b"").await.kind, HEADERS);
     stage.begin(&mut agent, 3, "GET", END_STREAM).await;
@@ -185,7 +185,7 @@ async fn a_request_that_waits_for_the_origins_stream_limit_ends_with_its_agents_
     let events = stage.proxy.events_so_far(2).await;
     assert!(events[1]["error"].as_str().unwrap().starts_with("agent_left"), "{}", events[1]);
     agent.write(RST_STREAM, 0, 3, &CANCEL.to_be_bytes()).await;
-    eventually("the origin is told of the other", async || stage.origin.resets() == [CANCEL]).await;
+    eventually("the origin gets the reset of the other request", async || stage.origin.resets() == [CANCEL]).await;
     drop(agent);
     assert_eq!(stage.proxy.events().await.len(), 3);
     assert_eq!(stage.origin.requests(), 2, "the third was never sent");
@@ -193,13 +193,8 @@ async fn a_request_that_waits_for_the_origins_stream_limit_ends_with_its_agents_
 
 #[tokio::test]
 async fn a_request_that_waits_for_the_stream_limit_goes_elsewhere_after_a_goaway() {
-    let folder = tempfile::tempdir().unwrap();
-    let ca = TestCa::new(folder.path());
-    let tls = ca.server(Certificate::Good, &[b"h2"]);
-    let replies = vec![Reply::Answer, Reply::Leave, Reply::Answer];
-    let origin = FrameOrigin::with_settings(tls, replies, ONE_STREAM).await;
-    let proxy = TestProxy::new().trusting(&ca).run().await;
-    let stage = Stage { origin, proxy, _folder: folder };
+    let replies = [Reply::Answer, Reply::Leave, Reply::Answer];
+    let stage = stage_with(Certificate::Good, &replies, ONE_STREAM).await;
     let mut agent = stage.agent().await;
     assert_eq!(stage.ask(&mut agent, 1, "GET", b"").await.kind, HEADERS);
     // The origin keeps this one open, and says that it takes no other.
@@ -212,12 +207,8 @@ async fn a_request_that_waits_for_the_stream_limit_goes_elsewhere_after_a_goaway
 
 #[tokio::test]
 async fn an_agent_connection_without_an_origin_ends_so_that_the_agent_can_try_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let ca = TestCa::new(folder.path());
-    // The origin refuses h2, and the agent speaks nothing else.
-    let origin = FrameOrigin::start(ca.server(Certificate::WrongName, &[b"h2"]), vec![Reply::Answer]).await;
-    let proxy = TestProxy::new().trusting(&ca).run().await;
-    let stage = Stage { origin, proxy, _folder: folder };
+    // The proxy refuses the origin's certificate.
+    let stage = stage_with(Certificate::WrongName, &[Reply::Answer], &[]).await;
     let mut agent = stage.agent().await;
     let answer = stage.ask(&mut agent, 1, "GET", b"").await;
     assert_eq!(answer.kind, HEADERS, "a 502");
