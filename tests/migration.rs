@@ -60,6 +60,31 @@ fn each_event_of_an_old_store_is_read_as_it_was() {
     assert!(newest[0].state == State::Pending && newest[0].error.starts_with("proxy_interrupted"), "{newest:?}");
 }
 
+#[test]
+fn a_store_that_an_older_process_uses_is_left_to_it() {
+    let folder = Folder::new();
+    folder.configure("[otas]\ndeliver = false\n");
+    let path = fixture(folder.path());
+    // What an older proxy has: an open connection with a write-ahead log. It may be idle.
+    let older = Connection::open(&path).unwrap();
+    older.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(())).unwrap();
+    let version = || older.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(version(), OLD);
+    let ids: Vec<String> =
+        read::<i64>(&path, "SELECT id FROM events WHERE state = 2").iter().map(i64::to_string).collect();
+    for arguments in [&["events"][..], &["stats"], &["retry", &ids[0]], &["ui"], &["serve"], &["run", "--", "true"]] {
+        let output = folder.program().args(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {told}");
+        assert!(told.contains("events.db has version 10") && told.contains("stop that one"), "{arguments:?}: {told}");
+        assert_eq!(version(), OLD, "{arguments:?}");
+    }
+    older.execute("UPDATE sessions SET total = total", []).unwrap();
+    drop(older);
+    assert_eq!(events(&path).len(), 20);
+    assert_ne!(read::<i64>(&path, "PRAGMA user_version"), [OLD]);
+}
+
 /// A proxy on the store in this folder.
 fn started(folder: &Folder) -> Child {
     let mut program = folder.program();

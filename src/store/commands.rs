@@ -80,7 +80,8 @@ impl Store {
         }
     }
 
-    /// Opens an existing store to read it. The file is not changed, unless it is a store of an older version: that is migrated.
+    /// Opens an existing store to read it. The file is not changed, unless it is a store of an older version that no other process
+    /// uses: that is migrated.
     ///
     /// # Errors
     /// As [`Store::open_existing`].

@@ -147,6 +147,19 @@ pub enum StoreError {
         /// The version known here.
         known: i64,
     },
+    /// The file has an older version, and another process uses it, which a migration would break.
+    #[error(
+        "the event store {path} has version {found}, and this otas-proxy has to bring it to version {known}, but another process uses it, \
+         such as a proxy of an older version: stop that one, or start it again with this version. Nothing was changed"
+    )]
+    OlderInUse {
+        /// The store's file.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The version known here.
+        known: i64,
+    },
     /// A statement failed: the disk is full or failing, or another process held the store for over five seconds.
     #[error("the event store could not {act}")]
     Query {

@@ -22,6 +22,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause between two tries.
 const BUSY_PAUSE: Duration = Duration::from_millis(1);
 
+/// How long a migration waits until no other process has the store open. Commands that read are done soon; a proxy is not.
+const ALONE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The pause between two tries to be alone.
+const ALONE_PAUSE: Duration = Duration::from_millis(20);
+
 /// The size of the write-ahead log, in pages, at which SQLite checkpoints it. Each checkpoint syncs the disk twice, so it
 /// happens less often than by default (1,000). With 16 KiB pages the log stays around 32 MB.
 const CHECKPOINT_PAGES: i64 = 2_000;
@@ -32,6 +38,8 @@ const PAGE_BYTES: i64 = 16 << 10;
 
 /// After a burst the log file is truncated to this size.
 const LOG_LIMIT_BYTES: i64 = 64 << 20;
+
+const FLAGS: OpenFlags = OpenFlags::SQLITE_OPEN_READ_WRITE.union(OpenFlags::SQLITE_OPEN_NO_MUTEX);
 
 /// Opens a connection. Creates or migrates the store if necessary.
 pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
@@ -45,19 +53,53 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         false => StoreError::unopened(path, source),
     };
     let mut connection = connect(path).map_err(failed)?;
-    match schema::recognise(&mut connection).map_err(failed)? {
-        Recognised::Foreign => Err(StoreError::Foreign { path: path.into() }),
-        Recognised::Newer(found) => Err(StoreError::Newer { path: path.into(), found, known: schema::VERSION }),
-        Recognised::Damaged => Err(StoreError::Damaged { path: path.into(), source: None }),
-        Recognised::Store(version) => {
-            tune(&connection).map_err(failed)?;
-            if version < schema::VERSION {
-                schema::migrate(&mut connection).map_err(failed)?;
-            }
-            probe(&mut connection).map_err(failed)?;
-            Ok(connection)
+    let version = match schema::recognise(&mut connection).map_err(failed)? {
+        Recognised::Foreign => return Err(StoreError::Foreign { path: path.into() }),
+        Recognised::Newer(found) => {
+            return Err(StoreError::Newer { path: path.into(), found, known: schema::VERSION });
+        }
+        Recognised::Damaged => return Err(StoreError::Damaged { path: path.into(), source: None }),
+        Recognised::Store(version) => version,
+    };
+    if (1..schema::VERSION).contains(&version) {
+        drop(connection);
+        if !migrate_alone(path).map_err(failed)? {
+            return Err(StoreError::OlderInUse { path: path.into(), found: version, known: schema::VERSION });
+        }
+        connection = connect(path).map_err(failed)?;
+    }
+    tune(&connection).map_err(failed)?;
+    if version == 0 {
+        schema::migrate(&mut connection).map_err(failed)?;
+    }
+    probe(&mut connection).map_err(failed)?;
+    Ok(connection)
+}
+
+/// Migrates a store of an older version. `false`: another process has it open, so nothing was changed. The statements of an older
+/// version fail on newer tables.
+fn migrate_alone(path: &Path) -> rusqlite::Result<bool> {
+    let started = Instant::now();
+    loop {
+        match try_migrate(path) {
+            Ok(()) => return Ok(true),
+            Err(error) if !is_busy(&error) => return Err(error),
+            Err(_) if started.elapsed() >= ALONE_TIMEOUT => return Ok(false),
+            Err(_) => std::thread::sleep(ALONE_PAUSE),
         }
     }
+}
+
+/// Migrates with SQLite's exclusive lock on the file. Each connection in WAL mode holds the shared lock until it is closed or its
+/// process dies, also one that is idle or of the first version. The exclusive lock is not waited for, because others cannot open
+/// the store meanwhile.
+fn try_migrate(path: &Path) -> rusqlite::Result<()> {
+    let mut connection = Connection::open_with_flags(path, FLAGS)?;
+    connection.busy_timeout(Duration::ZERO)?;
+    // Set in WAL mode, this takes effect with the next transaction that writes.
+    connection.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
+    connection.pragma_update_and_check(None, "locking_mode", "EXCLUSIVE", |_| Ok(()))?;
+    schema::migrate(&mut connection)
 }
 
 /// While opening, two more errors mean damage: a statement that does not match the tables, and a file that claims to be
@@ -110,8 +152,7 @@ fn close_to_others(path: &Path) -> io::Result<()> {
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut connection = Connection::open_with_flags(path, flags)?;
+    let mut connection = Connection::open_with_flags(path, FLAGS)?;
     connection.busy_handler(Some(wait_for_others))?;
     Ok(connection)
 }
@@ -217,6 +258,31 @@ mod tests {
         let waiting = store.waiting("k", &[], 10).unwrap();
         assert_eq!(waiting.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [1, 2]);
         assert_eq!(store.salt().unwrap().len(), 32);
+    }
+
+    #[test]
+    fn a_store_that_is_in_use_is_not_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("events.db");
+        schema::tests::make_v1(&Connection::open(&path).unwrap());
+        // Of an older version: connections that have read once and are idle.
+        let theirs = connect(&path).unwrap();
+        write_ahead(&theirs).unwrap();
+        let version = || theirs.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(version(), 1);
+        let refused = open(&path).unwrap_err();
+        assert!(matches!(refused, StoreError::OlderInUse { found: 1, known: schema::VERSION, .. }), "{refused}");
+        assert_eq!(version(), 1);
+        theirs
+            .execute("INSERT INTO sessions (run_id, key_id, meta, opened_at_ms) VALUES ('n','k','{}',1)", [])
+            .unwrap();
+        connect(&path).unwrap().query_row("SELECT id FROM events", [], |_| Ok(())).unwrap();
+        drop(theirs);
+        // A killed process leaves its lock file, without the lock.
+        std::fs::write(with_suffix(&path, ".run-1.lock"), "").unwrap();
+        let ours = open(&path).unwrap();
+        let found = |sql| ours.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!((found("PRAGMA user_version"), found("SELECT count(*) FROM sessions")), (schema::VERSION, 2));
     }
 
     #[test]
