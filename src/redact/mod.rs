@@ -55,6 +55,7 @@ mod scan;
 mod search;
 mod services;
 mod settings;
+mod starts;
 mod streams;
 mod trail;
 mod urls;

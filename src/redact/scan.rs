@@ -1,6 +1,6 @@
 //! The search of a text for secrets. The text may be JSON, lines of JSON, a stream of events, code, prose, or a piece of any of
-//! these. One automaton finds the words that name secrets and the prefixes of known formats. The text around each hit is then
-//! examined ([`Walk`]), so a text without hits costs one step a byte.
+//! these. The words that name secrets and the prefixes of known formats are found by one automaton, which reads only where one of them
+//! may begin ([`Starts`]). The text around each hit is then examined ([`Walk`]).
 //!
 //! The text is not parsed first, so a cut body, JSON in a string of JSON and an argument of a GraphQL query are all searched alike.
 
@@ -10,7 +10,7 @@ use std::sync::OnceLock;
 
 use aho_corasick::automaton::Automaton as _;
 use aho_corasick::dfa::DFA;
-use aho_corasick::{BuildError, Input, Match, MatchKind, PatternID};
+use aho_corasick::{Anchored, BuildError, Match, MatchKind, PatternID, StartKind};
 
 use super::authority::{AUTHORITY, ESCAPED_AUTHORITIES, USERINFO, escaped_user_information, user_information};
 use super::commands;
@@ -22,6 +22,7 @@ use super::patterns::Pattern;
 use super::reach;
 use super::runs::Runs;
 use super::services::Service;
+use super::starts::Starts;
 use super::trail::Beside;
 use super::walk::Walk;
 use super::work::steps;
@@ -30,6 +31,8 @@ use crate::deadline::Deadline;
 /// The automaton that searches all texts.
 pub(super) struct Scanner {
     search: DFA,
+    /// Where it may find something.
+    starts: Starts,
     /// The meaning of each needle of `search`.
     needles: Vec<Needle>,
     /// The length of the longest needle in bytes.
@@ -91,19 +94,51 @@ impl Scanner {
         let (texts, needles): (Vec<String>, Vec<Needle>) =
             formats.chain(commands).chain(services).chain(names).unzip();
         let longest = texts.iter().map(String::len).max().unwrap_or_default();
-        let search =
-            DFA::builder().ascii_case_insensitive(true).match_kind(MatchKind::LeftmostLongest).build(&texts)?;
-        Ok(Self { search, needles, longest, texts, read_on: OnceLock::new() })
+        let search = DFA::builder()
+            .ascii_case_insensitive(true)
+            .match_kind(MatchKind::LeftmostLongest)
+            .start_kind(StartKind::Anchored)
+            .build(&texts)?;
+        let starts = Starts::of(texts.iter().map(String::as_str));
+        Ok(Self { search, starts, needles, longest, texts, read_on: OnceLock::new() })
     }
 
     /// The first needle in a range.
     #[inline]
     pub(super) fn next(&self, text: &[u8], range: Range<usize>) -> Option<Match> {
-        if range.is_empty() {
-            return None;
+        let text = text.get(..range.end)?;
+        let mut at = range.start;
+        loop {
+            at = self.starts.next(text, at)?;
+            if let Some(hit) = self.longest_at(text, at) {
+                return Some(hit);
+            }
+            at += 1;
         }
+    }
+
+    /// The longest needle at a place.
+    #[inline]
+    fn longest_at(&self, text: &[u8], at: usize) -> Option<Match> {
         // It fails only for kinds of search that the automaton was not built for.
-        self.search.try_find(&Input::new(text).range(range)).ok().flatten()
+        let mut state = self.search.start_state(Anchored::Yes).ok()?;
+        let mut hit = None;
+        for (end, byte) in (at + 1..).zip(&text[at..]) {
+            state = self.search.next_state(Anchored::Yes, state, *byte);
+            if self.search.is_special(state) {
+                if self.search.is_dead(state) {
+                    break;
+                }
+                // A shorter needle may end here that began behind this place.
+                if self.search.is_match(state)
+                    && let needle = self.search.match_pattern(state, 0)
+                    && self.search.pattern_len(needle) == end - at
+                {
+                    hit = Some(Match::new(needle, at..end));
+                }
+            }
+        }
+        hit
     }
 
     /// How far the automaton reads behind a hit, in bytes: a longer needle may stand there, in which this one stands as well.
@@ -247,8 +282,12 @@ fn read_on(needles: &[String]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
+    use aho_corasick::{AhoCorasick, Input};
+    use proptest::prelude::*;
+
     use super::*;
     use crate::redact::testing::redactor;
+    use crate::redact::tests::hostile::{HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS};
 
     #[test]
     fn a_search_ends_when_a_longer_text_is_searched_anyway_or_its_work_is_done() {
@@ -269,6 +308,52 @@ mod tests {
         );
         assert!(find(Limits { work: all.work / 2, ..none }).is_err());
         assert!(find(Limits { work: all.work, ..none }).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn the_first_and_longest_needle_is_found_as_if_each_place_was_examined(
+            pieces in prop::collection::vec(
+                prop_oneof![
+                    prop::sample::select([HOSTILE, HOSTILE_TO_FORMATS, HOSTILE_TO_GRAMMARS].concat()).prop_map(str::to_owned),
+                    ".{0,12}",
+                    "[a-zA-Z_. :-]{0,12}",
+                    (any::<prop::sample::Index>(), 0_usize..30)
+                        .prop_map(|(nth, bytes)| nth.get(&redactor().scanner.texts).chars().take(bytes).collect()),
+                ],
+                0..12,
+            ),
+            capital in any::<bool>(),
+            from in 0_usize..40,
+        ) {
+            let scanner = &redactor().scanner;
+            let all = AhoCorasick::builder()
+                .ascii_case_insensitive(true)
+                .match_kind(MatchKind::LeftmostLongest)
+                .build(&scanner.texts)
+                .unwrap();
+            let text = if capital { pieces.concat().to_ascii_uppercase() } else { pieces.concat() };
+            let text = text.as_bytes();
+            let mut at = from.min(text.len());
+            loop {
+                let found = scanner.next(text, at..text.len());
+                prop_assert_eq!(found, all.find(Input::new(text).range(at..)));
+                let Some(found) = found else { break };
+                at = found.start() + 1;
+            }
+        }
+    }
+
+    #[test]
+    fn needles_of_any_length_are_found_at_each_place() {
+        for key in ["a", "bc", "def"] {
+            let scanner = Scanner::new(&[key.to_owned()]).unwrap();
+            for before in 0..20 {
+                let text = format!("{}{key}{}", ".".repeat(before), ".".repeat(before / 2));
+                let found = scanner.next(text.as_bytes(), 0..text.len()).unwrap();
+                assert_eq!((found.start(), found.end()), (before, before + key.len()), "{text}");
+            }
+        }
     }
 
     #[test]
