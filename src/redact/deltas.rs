@@ -7,7 +7,7 @@ mod pieces;
 use std::collections::HashMap;
 use std::ops::Range;
 
-pub(super) use self::lines::{may_be_in_a_page, may_be_in_strings};
+pub(super) use self::lines::{marks_in_a_page, marks_in_strings};
 pub(super) use self::pieces::{Joined, TEXT_MAX_BYTES};
 use self::pieces::{Lines, Piece};
 use crate::secret::escapes::next_sign;

@@ -31,20 +31,20 @@ impl<'n> NameMemo<'n> {
         Self { known: [const { (0..0, None) }; PLACES] }
     }
 
-    /// The result of [`Names::key`] for the name in this range.
-    pub(super) fn key(&mut self, names: &'n Names, text: &[u8], name: Range<usize>) -> Rule<'n> {
+    /// The result of [`Names::key`] for the name in this range, and whether it was looked up.
+    pub(super) fn key(&mut self, names: &'n Names, text: &[u8], name: Range<usize>) -> (Rule<'n>, bool) {
         let bytes = &text[name.clone()];
         if bytes.is_empty() {
-            return None;
+            return (None, false);
         }
         let place = place(bytes);
         let (known, rule) = &self.known[place];
         if text[known.clone()] == *bytes {
-            return *rule;
+            return (*rule, false);
         }
         let rule = names.key(bytes);
         self.known[place] = (name, rule);
-        rule
+        (rule, true)
     }
 }
 

@@ -34,7 +34,7 @@ impl Limits {
 
 /// The search of a text may take so much work for each of its bytes, in all readings and streams together. Prose takes 10. A text
 /// that needs more is withheld.
-const WORK_A_BYTE: usize = 41;
+const WORK_A_BYTE: usize = 48;
 /// Short texts may take so much work.
 const WORK_AT_LEAST: usize = 512 << 10;
 

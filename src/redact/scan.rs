@@ -63,17 +63,16 @@ pub(super) enum Needle {
 /// Hits between two looks at the clock.
 const PLACES_A_LOOK: u32 = 64;
 /// The work for a byte that the automaton reads, with all that is done for each byte of a text.
-const BYTE_WORK: usize = 7;
-/// The work for a hit.
-const HIT_WORK: usize = 80;
+const BYTE_WORK: usize = 4;
+/// The work for a hit, and for a byte of its needle.
+const HIT_WORK: usize = 55;
+const NEEDLE_WORK: usize = 8;
 /// The work to note a hit for the readings without escapes.
-const NOTE_WORK: usize = 400;
+const NOTE_WORK: usize = 300;
 /// The work to follow these notes to a hit.
-const FOLLOW_WORK: usize = 120;
+const FOLLOW_WORK: usize = 70;
 /// The work for a secret, which is masked later.
-const FOUND_WORK: usize = 150;
-/// The work for a byte of an object whose values are collected.
-const COLLECTED_WORK: usize = 6;
+const FOUND_WORK: usize = 270;
 
 impl Scanner {
     /// Searches for our own words and for the last segments of the operator's keys.
@@ -245,9 +244,10 @@ impl Scanner {
                 at += 1;
             }
             work += HIT_WORK
+                + hit.len() * NEEDLE_WORK
                 + (at - from) * BYTE_WORK
                 + (walk.found.len() - found) * FOUND_WORK
-                + walk.collected() * COLLECTED_WORK;
+                + walk.worked();
             if let Beside::Note(steps) = &mut beside {
                 let looked = reach::taken();
                 let read = hit.end() + self.read_on(hit.pattern());
@@ -301,7 +301,7 @@ mod tests {
         let some = find(Limits { enough: Some(Wants::More), ..none }).unwrap();
         assert_eq!((all.wants, some.wants), (Wants::More, Wants::More));
         assert!(
-            all.work > 1_000 * HIT_WORK && some.work < text.len() * BYTE_WORK + 4 * HIT_WORK,
+            all.work > 1_000 * HIT_WORK && some.work < text.len() * BYTE_WORK + 10 * HIT_WORK,
             "{}, {}",
             all.work,
             some.work

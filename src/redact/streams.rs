@@ -11,19 +11,19 @@ use super::finding::{Ends, Finding, OutOfTime, Show};
 use super::masking::Masking;
 use super::part::Spare;
 use super::redactor::OWN;
-use super::windows::ENCODED_MAX;
+use super::windows::{ENCODED_MAX, regions};
 use crate::naming::Name;
 
 /// Streams in strings in streams are followed up to this depth.
 const DEPTH_MAX: usize = 6;
 
 /// The work for a byte of a text whose escapes are undone, or whose lines are read; for one of its escapes, and for a line.
-const READ_WORK: usize = 1;
-const SIGN_WORK: usize = 50;
-const LINE_WORK: usize = 25;
+const READ_WORK: usize = 2;
+const SIGN_WORK: usize = 24;
+const LINE_WORK: usize = 100;
 /// The work for a byte of a joined text, and for one of its pieces, with the search for our own secrets.
-const JOINED_WORK: usize = 6;
-const PIECE_WORK: usize = 20;
+const JOINED_WORK: usize = 1;
+const PIECE_WORK: usize = 2;
 
 /// Joined texts of fewer bytes are searched again: to name them costs as much.
 const NAMED_FROM_BYTES: usize = 512;
@@ -63,20 +63,33 @@ impl<'a> Masking<'a> {
                 found.extend(joined.pieces_of(finding, shown));
             }
         }
-        if let Some(shadow) = deltas::may_be_in_strings(text).then(|| Shadow::of_strings(text)).flatten() {
-            spare.take(text.len() * READ_WORK + shadow.signs() * SIGN_WORK)?;
-            let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare, known)?;
-            inside.iter_mut().for_each(in_a_string);
-            shadow.cast_back(&mut inside);
-            found.append(&mut inside);
+        for part in regions(text, &deltas::marks_in_strings(text)) {
+            if let Some(shadow) = Shadow::of_strings(&text[part.clone()]) {
+                let mut inside = self.in_shadow(&shadow, part.len(), depth, spare, known)?;
+                inside.iter_mut().for_each(in_a_string);
+                found.extend(back(&shadow, inside, part.start));
+            }
         }
-        if let Some(shadow) = deltas::may_be_in_a_page(text).then(|| Escapes::Markup.undo(text)).flatten() {
-            spare.take(text.len() * READ_WORK + shadow.signs() * SIGN_WORK)?;
-            let mut inside = self.in_streams_below(&shadow.text, depth - 1, spare, known)?;
-            shadow.cast_back(&mut inside);
-            found.append(&mut inside);
+        for part in regions(text, &deltas::marks_in_a_page(text)) {
+            if let Some(shadow) = Escapes::Markup.undo(&text[part.clone()]) {
+                let inside = self.in_shadow(&shadow, part.len(), depth, spare, known)?;
+                found.extend(back(&shadow, inside, part.start));
+            }
         }
         Ok(found)
+    }
+
+    /// The secrets in the streams of a part of a text without its escapes.
+    fn in_shadow(
+        &self,
+        shadow: &Shadow,
+        bytes: usize,
+        depth: usize,
+        spare: &mut Spare,
+        known: &mut Known<'a>,
+    ) -> Result<Vec<Finding<'a>>, OutOfTime> {
+        spare.take(bytes * READ_WORK + shadow.signs() * SIGN_WORK)?;
+        self.in_streams_below(&shadow.text, depth - 1, spare, known)
     }
 
     /// The secrets in a joined text, and in its streams.
@@ -100,7 +113,9 @@ impl<'a> Masking<'a> {
         let (mut found, work) = self.scanned(text, Ends::default(), limits)?;
         spare.take(work)?;
         found.extend(self.of_patterns(text, limits.deadline)?);
-        found.extend(self.own_in_joined(joined, depth));
+        let (own, work) = self.own_in_joined(joined, depth);
+        spare.take(work)?;
+        found.extend(own);
         found.extend(self.in_streams_below(text, depth - 1, spare, known)?);
         let found: Rc<[Finding<'a>]> = found.into();
         if let Some(name) = name {
@@ -110,22 +125,32 @@ impl<'a> Masking<'a> {
     }
 
     /// Our own secrets in a joined text, where its pieces meet. Those in one piece are found in the text itself, unless that holds it
-    /// too many levels deep.
-    fn own_in_joined(&self, joined: &Joined, depth: usize) -> Vec<Finding<'a>> {
+    /// too many levels deep. Also gives the work of the search.
+    fn own_in_joined(&self, joined: &Joined, depth: usize) -> (Vec<Finding<'a>>, usize) {
         const DEPTH_OF_WHOLE_TEXTS: usize = DEPTH_MAX - 3;
-        let Some(own) = &self.own else { return Vec::new() };
+        let (mut found, mut worked) = (Vec::new(), 0);
+        let Some(own) = &self.own else { return (found, worked) };
         let around_bytes = match depth {
             0..=DEPTH_OF_WHOLE_TEXTS => usize::MAX,
             _ => own.longest_bytes().saturating_mul(ENCODED_MAX),
         };
-        let parts = joined.around_joints(around_bytes).into_iter();
-        let show = |range| Finding { range, rule: OWN, show: Show::Mask };
-        let of_part = |part: Range<usize>| {
-            let found = own.find_all(&joined.text.as_bytes()[part.clone()]);
-            found.into_iter().map(move |range| show(part.start + range.start..part.start + range.end))
-        };
-        parts.flat_map(of_part).collect()
+        for part in joined.around_joints(around_bytes) {
+            let (here, work) = own.find_with_work(&joined.text.as_bytes()[part.clone()]);
+            worked += work;
+            let place = |range: Range<usize>| part.start + range.start..part.start + range.end;
+            found.extend(here.into_iter().map(|range| Finding { range: place(range), rule: OWN, show: Show::Mask }));
+        }
+        (found, worked)
     }
+}
+
+/// Findings in a copy of a part of a text, which begins at `start`, as findings in the text.
+fn back<'a>(shadow: &Shadow, mut found: Vec<Finding<'a>>, start: usize) -> Vec<Finding<'a>> {
+    shadow.cast_back(&mut found);
+    for Finding { range, .. } in &mut found {
+        *range = start + range.start..start + range.end;
+    }
+    found
 }
 
 /// Escapes the quotes in the shown text, which stands in a JSON string.

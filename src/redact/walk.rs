@@ -27,6 +27,18 @@ const KEY_ADJECTIVE_MAX_BYTES: usize = 8;
 /// The name of a secret has at most so many bytes.
 const NAME_MAX_BYTES: usize = 56;
 
+/// The work for a name, and for one that is looked up; for a value behind its sign, and for a byte of it; for the search of a value
+/// without a sign.
+const NAME_WORK: usize = 60;
+const KEY_WORK: usize = 200;
+const VALUE_WORK: usize = 20;
+const VALUE_BYTE_WORK: usize = 5;
+const RELATED_WORK: usize = 150;
+/// The work for a command, besides that for its bytes.
+const COMMAND_WORK: usize = 100;
+/// The work for a byte of an object whose values are collected.
+const COLLECTED_WORK: usize = 2;
+
 /// The search of one text: what was found, and how far each part of the text was examined.
 pub(super) struct Walk<'n, 't> {
     names: &'n Names,
@@ -45,8 +57,8 @@ pub(super) struct Walk<'n, 't> {
     unmasked_end: usize,
     /// Names were examined up to here.
     name_end: usize,
-    /// The bytes of objects and arrays whose values were collected since this was asked.
-    collected: usize,
+    /// The work of examinations since this was asked, without what each hit takes.
+    work: usize,
     /// Commands were read up to here.
     command_end: usize,
     /// Names of services were examined up to here.
@@ -72,7 +84,7 @@ impl<'n, 't> Walk<'n, 't> {
             dull_end: 0,
             unmasked_end: 0,
             name_end: 0,
-            collected: 0,
+            work: 0,
             command_end: 0,
             service_end: 0,
             touched: Fields::NONE,
@@ -113,13 +125,15 @@ impl<'n, 't> Walk<'n, 't> {
         std::mem::replace(&mut self.touched, Fields::NONE)
     }
 
-    /// The bytes of objects and arrays whose values were collected since the last call.
-    pub(super) fn collected(&mut self) -> usize {
-        std::mem::take(&mut self.collected)
+    /// The work of examinations since the last call, without what each hit takes.
+    pub(super) fn worked(&mut self) -> usize {
+        std::mem::take(&mut self.work)
     }
 
     fn key(&mut self, name: Range<usize>) -> Option<(&'n str, Kind)> {
-        self.memo.key(self.names, self.text, name)
+        let (rule, looked_up) = self.memo.key(self.names, self.text, name);
+        self.work += usize::from(looked_up) * KEY_WORK;
+        rule
     }
 
     pub(super) fn push(&mut self, range: Range<usize>, rule: &'n str, show: Show) {
@@ -191,6 +205,7 @@ impl<'n, 't> Walk<'n, 't> {
             return None;
         }
         let (password, end) = commands::password(self.text, which, hit.end);
+        self.work += COMMAND_WORK + end.saturating_sub(hit.end) * VALUE_BYTE_WORK;
         self.command_end = end;
         self.push(password?, commands::COMMAND, Show::Password);
         None
@@ -199,6 +214,7 @@ impl<'n, 't> Walk<'n, 't> {
     /// The value behind a sign: `name: value`, `name=value`.
     fn signed(&mut self, name: &Range<usize>, rule: &'n str, kind: Kind) -> Option<usize> {
         let sign = value::sign_after(self.text, name)?;
+        self.work += VALUE_WORK;
         let in_url = sign.assigns && name.start > 0 && matches!(self.text[name.start - 1], b'?' | b'&' | b'#');
         if kind == Kind::Parameter && !(in_url && rule != "key.code" && rule != "key.state" && rule != "key.key") {
             return None;
@@ -207,6 +223,7 @@ impl<'n, 't> Walk<'n, 't> {
         match value::value_from(self.text, &sign, &mut self.bare_end) {
             Value::Quoted { range, closed, next } => {
                 let content = &self.text[range.clone()];
+                self.work += content.len() * VALUE_BYTE_WORK;
                 let cut =
                     self.ends.cut_end && !closed && next == self.text.len() && content.len() <= OPAQUE_MAX_BYTES;
                 let asked = kind != Kind::Opaque || looks_secret(content) || cut;
@@ -231,7 +248,7 @@ impl<'n, 't> Walk<'n, 't> {
             Value::Container(start) if kind != Kind::Opaque && self.is_not_collected(start) => {
                 let end = value::leaves(self.text, start, |leaf| self.push(leaf, rule, Show::of(kind)));
                 self.container_end = end;
-                self.collected += end - start;
+                self.work += (end - start) * COLLECTED_WORK;
                 if end == self.text.len() {
                     self.wants = Wants::Rest;
                 }
@@ -255,6 +272,7 @@ impl<'n, 't> Walk<'n, 't> {
         if kind == Kind::Parameter {
             return None;
         }
+        self.work += RELATED_WORK;
         let is_secret = |content: &[u8], certain| match kind {
             Kind::Opaque => (looks_secret(content) || mixed(content)) && !placeholder(content),
             _ if certain => !placeholder(content),
@@ -299,6 +317,7 @@ impl<'n, 't> Walk<'n, 't> {
         let refused = code || placeholder(word);
         if !refused {
             steps(content.len());
+            self.work += content.len() * VALUE_BYTE_WORK;
         }
         let secret = !refused && (in_url || bare_looks_secret(word, kind != Kind::Opaque));
         if !secret || (!in_url && self.is_a_pass(name, rule, sign, word)) {
@@ -380,6 +399,7 @@ impl<'n, 't> Walk<'n, 't> {
         // The byte in front may be a backslash.
         looked((hit.start - left).saturating_sub(1)..hit.end + right + 1);
         steps(left + right);
+        self.work += NAME_WORK;
         self.name_end = hit.end + right;
         let mut name = hit.start - left..hit.end + right;
         // The `n` of an escaped line end is not a part of the name.

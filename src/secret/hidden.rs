@@ -4,6 +4,7 @@
 //! hexadecimal digits, secrets are found by their encoded form; a run is decoded, at each alignment, only to find encodings inside
 //! it.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use super::coded::Coded;
@@ -17,24 +18,41 @@ const ESCAPES_MAX: usize = 4;
 /// A cut secret is searched for in so many bytes at the end of a text.
 const CUT_REACH_BYTES: usize = 4096;
 
+/// The work for a byte of the text; for a byte of a copy without escapes, and for an escape; for a character of a run.
+const BYTE_WORK: usize = 1;
+const COPY_WORK: usize = 1;
+const ESCAPE_WORK: usize = 32;
+const RUN_WORK: usize = 5;
+
 /// Finds hidden secrets.
 pub(super) struct Hidden<'a> {
     /// Finds secrets without an encoding.
-    pub(super) plain: &'a Plain,
+    plain: &'a Plain,
     /// Finds secrets in base64 and in hexadecimal digits.
-    pub(super) coded: &'a Coded,
+    coded: &'a Coded,
     /// The length of the shortest secret.
-    pub(super) shortest_bytes: usize,
+    shortest_bytes: usize,
     /// Whether all secrets are ASCII.
-    pub(super) ascii: bool,
+    ascii: bool,
+    /// The work of the search.
+    work: Cell<usize>,
 }
 
-impl Hidden<'_> {
-    /// The ranges of secrets that are behind encodings in `text`, in no order.
-    pub(super) fn find(&self, text: &[u8]) -> Vec<Range<usize>> {
+impl<'a> Hidden<'a> {
+    pub(super) fn of(plain: &'a Plain, coded: &'a Coded, shortest_bytes: usize, ascii: bool) -> Self {
+        Self { plain, coded, shortest_bytes, ascii, work: Cell::new(0) }
+    }
+
+    /// The ranges of secrets that are behind encodings in `text`, in no order; and the work of the search, in the units of the search
+    /// for other secrets.
+    pub(super) fn find(self, text: &[u8]) -> (Vec<Range<usize>>, usize) {
         let mut found = Vec::new();
         self.inside(text, None, ESCAPES_MAX, true, &mut |range| found.push(range));
-        found
+        (found, self.work.get() + text.len() * BYTE_WORK)
+    }
+
+    fn worked(&self, work: usize) {
+        self.work.set(self.work.get() + work);
     }
 
     /// `undone`: the escapes that were undone to make `text`; runs without any of them were already searched. `decodes`: whether
@@ -50,6 +68,7 @@ impl Hidden<'_> {
         if escapes > 0
             && let Some(plain) = Unescaped::of(text)
         {
+            self.worked(plain.bytes.len() * COPY_WORK + plain.undone.entries() * ESCAPE_WORK);
             let mut back = |range| found(plain.back(range));
             self.plain.find(&plain.bytes, Some(Origin { text, undone: &plain.undone }), &mut back);
             self.inside(&plain.bytes, Some(&plain.undone), escapes - 1, decodes, &mut back);
@@ -70,6 +89,7 @@ impl Hidden<'_> {
         let mut bytes = Vec::new();
         let mut search = |run: Run| {
             let characters = run.characters(text);
+            self.worked(characters.len() * RUN_WORK);
             let mut back = |range| found(run.back(range));
             self.coded.in_base64(&characters, &mut back);
             if decodes {

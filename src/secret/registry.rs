@@ -105,8 +105,13 @@ impl Searcher {
 
     /// The ranges of the secrets in `text`, plain or behind encodings, in order and not overlapping.
     pub(crate) fn find_all(&self, text: &[u8]) -> Vec<Range<usize>> {
+        self.find_with_work(text).0
+    }
+
+    /// The same, and the work of the search (see [`hidden`]).
+    pub(crate) fn find_with_work(&self, text: &[u8]) -> (Vec<Range<usize>>, usize) {
         let Self { plain, coded, shortest_bytes, ascii, .. } = self;
-        let mut all = Hidden { plain, coded, shortest_bytes: *shortest_bytes, ascii: *ascii }.find(text);
+        let (mut all, work) = Hidden::of(plain, coded, *shortest_bytes, *ascii).find(text);
         if text.len() >= *shortest_bytes {
             plain.find(text, None, &mut |range| all.push(range));
         }
@@ -116,7 +121,7 @@ impl Searcher {
             last.end = if overlaps { last.end.max(next.end) } else { last.end };
             overlaps
         });
-        all
+        (all, work)
     }
 
     /// The text with each secret masked, and their number. `None`: there are none.

@@ -104,6 +104,11 @@ impl Undone {
         self.escapes.push(escapes);
     }
 
+    /// How many entries there are: escapes, or rows of them.
+    pub(crate) fn entries(&self) -> usize {
+        self.escapes.len()
+    }
+
     /// Whether there are no escapes.
     pub(crate) fn is_empty(&self) -> bool {
         self.escapes.is_empty()

@@ -180,36 +180,55 @@ fn are_stamped(text: &[u8]) -> bool {
     false
 }
 
-/// Whether a text may hold a stream in a JSON string, where line ends and quotes are escaped, perhaps several times.
-pub(in crate::redact) fn may_be_in_strings(text: &str) -> bool {
+/// Where a text may hold a line of a stream in a JSON string, where line ends and quotes are escaped, perhaps several times. Of the
+/// lines side by side, the first and a place behind the last are given.
+pub(in crate::redact) fn marks_in_strings(text: &str) -> Vec<usize> {
     let text = text.as_bytes();
-    memchr::memchr(b'\\', text).is_some()
-        && (begins_escaped_line(text, &WORDS.data)
-            || begins_escaped_line(text, &WORDS.escaped_object)
-            || WORDS.candidates_in_strings.find(text).is_some())
+    let mut marks = Vec::new();
+    if memchr::memchr(b'\\', text).is_some() {
+        put_marks(text, &WORDS.data, begins_escaped_line, &mut marks);
+        put_marks(text, &WORDS.escaped_object, begins_escaped_line, &mut marks);
+        put_marks(text, &WORDS.candidates_in_strings, |_| true, &mut marks);
+        marks.sort_unstable();
+    }
+    marks
 }
 
-/// Whether this stands behind an escaped line end, perhaps with a margin or a time between.
-fn begins_escaped_line(text: &[u8], what: &Finder<'_>) -> bool {
-    let mut searched = 0;
-    what.find_iter(text).any(|at| {
-        let before = &text[searched.max(at.saturating_sub(STAMP_MAX_BYTES))..at];
-        searched = at + what.needle().len();
-        let margin = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'>')).count();
-        let line_end = || memchr::memrchr_iter(b'n', before).find(|at| before[..*at].ends_with(b"\\"));
-        let line = || &before[line_end().map_or(0, |end| end + 1)..];
-        before[..before.len() - margin].ends_with(b"\\n") || (margin > 0 && stamp_end(line()).is_some())
-    })
-}
-
-/// Whether a text may hold a stream in HTML, where quotes are entities.
-pub(in crate::redact) fn may_be_in_a_page(text: &str) -> bool {
-    let has = |what: &Finder<'_>| what.find(text.as_bytes()).is_some();
+/// The same for a stream in HTML, where quotes are entities.
+pub(in crate::redact) fn marks_in_a_page(text: &str) -> Vec<usize> {
+    let text = text.as_bytes();
     let Words { data, candidates_in_pages, quotes_in_pages, .. } = &*WORDS;
+    let mut marks = Vec::new();
     // Without this sign there is no entity.
-    memchr::memchr(b'&', text.as_bytes()).is_some()
-        && (has(data) || has(candidates_in_pages))
-        && quotes_in_pages.iter().any(has)
+    if memchr::memchr(b'&', text).is_some() && quotes_in_pages.iter().any(|quote| quote.find(text).is_some()) {
+        put_marks(text, data, |_| true, &mut marks);
+        put_marks(text, candidates_in_pages, |_| true, &mut marks);
+        marks.sort_unstable();
+    }
+    marks
+}
+
+/// Adds the places of a word that are marks, by the text in front of them.
+fn put_marks(text: &[u8], word: &Finder<'_>, is_mark: impl Fn(&[u8]) -> bool, marks: &mut Vec<usize>) {
+    /// Marks that are not further apart are side by side.
+    const APART_BYTES: usize = 1 << 10;
+    let (mut from, mut searched) = (0, 0);
+    while let Some(at) = text.get(from..).and_then(|rest| word.find(rest)).map(|length| from + length) {
+        from = at + word.needle().len();
+        if is_mark(&text[searched.max(at.saturating_sub(STAMP_MAX_BYTES))..at]) {
+            from = text.len().min(at + APART_BYTES);
+            marks.extend([at, from]);
+        }
+        searched = from;
+    }
+}
+
+/// Whether a place stands behind an escaped line end, perhaps with a margin or a time between.
+fn begins_escaped_line(before: &[u8]) -> bool {
+    let margin = before.iter().rev().take_while(|byte| matches!(byte, b' ' | b'>')).count();
+    let line_end = || memchr::memrchr_iter(b'n', before).find(|at| before[..*at].ends_with(b"\\"));
+    let line = || &before[line_end().map_or(0, |end| end + 1)..];
+    before[..before.len() - margin].ends_with(b"\\n") || (margin > 0 && stamp_end(line()).is_some())
 }
 
 /// Whether a text may hold an array of events, the form in which Gemini streams its answers without `alt=sse`.
@@ -247,6 +266,18 @@ mod tests {
     }
 
     #[test]
+    fn lines_of_streams_side_by_side_are_one_mark() {
+        let far = "x".repeat(50_000);
+        let line = r"\ndata: a";
+        let text = format!("{far}{line}{line}{far}{line}");
+        let last = text.len() - line.len() + 2;
+        assert_eq!(marks_in_strings(&text), [far.len() + 2, far.len() + 2 + 1024, last, text.len()]);
+        assert_eq!(marks_in_a_page(&text), [0; 0]);
+        let page = format!("{far}data: {{&quot;a&quot;:1}}");
+        assert_eq!(marks_in_a_page(&page), [far.len(), page.len()]);
+    }
+
+    #[test]
     fn streams_are_expected_where_they_can_be() {
         for text in ["data: a", "x\ndata: a", "{\"a\":1}\n{\"a\":2}", "12:00:00 {\"a\":1}\n12:00:01 {\"a\":2}"] {
             assert!(may_be_in(text), "{text}");
@@ -255,10 +286,10 @@ mod tests {
             assert!(!may_be_in(text), "{text}");
         }
         for text in [r"\ndata: a", r"\n> data: a", r"\n12:00:00 data: a", r#"{"a":"\n12:00:00 {\"a\"#] {
-            assert!(may_be_in_strings(text), "{text}");
+            assert!(!marks_in_strings(text).is_empty(), "{text}");
         }
         for text in ["data: a", r#"{"data: a":"\\"}"#, r#"{"a":"{\"b\":1}"}"#] {
-            assert!(!may_be_in_strings(text), "{text}");
+            assert!(marks_in_strings(text).is_empty(), "{text}");
         }
     }
 }

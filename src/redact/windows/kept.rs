@@ -36,8 +36,8 @@ enum Entry {
         work: usize,
         marks: Box<[u32]>,
     },
-    /// Our own secrets.
-    Own(Box<[Range<u32>]>),
+    /// Our own secrets, and the work of the search.
+    Own(Box<[Range<u32>]>, usize),
     /// No secret was found in streams; so much work was done.
     WithoutStreams(usize),
 }
@@ -61,7 +61,7 @@ impl Weighter<Name, Arc<Entry>> for Bytes {
                 let carries = carries.as_deref().map_or(0, size_of_val);
                 size_of_val(&**found) + size_of_val(&**marks) + carries
             }
-            Entry::Own(found) => size_of_val(&**found),
+            Entry::Own(found, _) => size_of_val(&**found),
             Entry::WithoutStreams(_) => 0,
         };
         (ENTRY_BYTES + more) as u64
@@ -143,15 +143,15 @@ impl Kept {
         self.cache.lock().len()
     }
 
-    pub(super) fn own(&self, name: Option<&Name>) -> Option<Vec<Range<usize>>> {
+    pub(super) fn own(&self, name: Option<&Name>) -> Option<(Vec<Range<usize>>, usize)> {
         let entry = self.get(name)?;
-        let Entry::Own(found) = &*entry else { return None };
-        Some(found.iter().map(|range| range.start as usize..range.end as usize).collect())
+        let Entry::Own(found, work) = &*entry else { return None };
+        Some((found.iter().map(|range| range.start as usize..range.end as usize).collect(), *work))
     }
 
-    pub(super) fn keep_own(&self, name: Name, found: &[Range<usize>]) {
+    pub(super) fn keep_own(&self, name: Name, found: &[Range<usize>], work: usize) {
         let Some(found) = found.iter().map(short).collect() else { return };
-        self.keep(name, Entry::Own(found));
+        self.keep(name, Entry::Own(found, work));
     }
 
     /// The bytes that were searched in the streams of a region, if no secret was found there.

@@ -95,7 +95,7 @@ fn thinned(marks: &[usize]) -> Vec<usize> {
 }
 
 /// The parts of a text that are searched for streams, in order: the marks that belong together, with what stands around them.
-pub(super) fn regions(text: &str, marks: &[usize]) -> Vec<Range<usize>> {
+pub(in crate::redact) fn regions(text: &str, marks: &[usize]) -> Vec<Range<usize>> {
     const MARGIN_BYTES: usize = EVENT_MAX_BYTES / 2;
     let mut regions: Vec<Range<usize>> = Vec::new();
     let mut marks = marks.iter().peekable();

@@ -30,6 +30,7 @@ mod undoing;
 
 use self::cores::{AROUND_BYTES, Cores};
 use self::found::Read;
+pub(super) use self::marks::regions;
 pub(super) use self::own::ENCODED_MAX;
 use self::undoing::Undoing;
 use super::escapes::Escapes;
@@ -86,7 +87,7 @@ impl<'a> Masking<'a> {
         let (mut found, marks) = self.scanned_in_windows(&cores, ends, &mut progress)?;
         found.extend(self.in_regions(text, &marks, &mut progress.spare)?);
         found.extend(self.of_patterns(text, deadline)?);
-        found.extend(self.own_in_windows(&cores, deadline)?);
+        found.extend(self.own_in_windows(&cores, &mut progress.spare)?);
         Ok(found)
     }
 
@@ -195,7 +196,7 @@ impl<'a> Masking<'a> {
         let (kept, namer) = (&self.redactor.long.kept, self.redactor.long.namer());
         let version = self.version_of_own();
         let mut found = Vec::new();
-        for region in marks::regions(text, marks) {
+        for region in regions(text, marks) {
             let start = region.start;
             let region = &text[region];
             let name = cores::name_of_region(region, version, namer);
