@@ -240,12 +240,16 @@ async fn exchange(
     let interim = connection.interim.clone().filter(|_| received == Version::HTTP_11);
     let arrived = interim.map(|interim| pass_interim(&mut outbound, interim, gatekeeper));
 
-    let sent = pin!(send(call, &target, version, outbound, recorder));
-    let OriginResponse { mut response, mut upstream, upload } = while_waking(sent, arrived).await?;
+    // In a block, so that the state of the sending does not stay for as long as the call.
+    let answered = {
+        let sent = pin!(send(call, &target, version, outbound, recorder));
+        while_waking(sent, arrived).await
+    };
+    let OriginResponse { mut response, mut upstream, upload } = answered?;
     let stream = upstream.stream_place.take();
 
     if response.status() == StatusCode::SWITCHING_PROTOCOLS || (extended && response.status().is_success()) {
-        return switch(connection, response, agent_side, &target, recorder, stream).await;
+        return Box::pin(switch(connection, response, agent_side, &target, recorder, stream)).await;
     }
     if let Some(next) = rules.origins.next_proxy_for(&target.origin).filter(|_| target.way == Way::NextProxy)
         && response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED

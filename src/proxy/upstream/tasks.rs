@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -28,8 +29,7 @@ impl Tasks {
 /// that its connection must end.
 impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Tasks {
     fn execute(&self, stream: F) {
-        self.spawn(async move {
-            stream.await;
-        });
+        // Not an `async` block, which would hold the stream's state twice.
+        self.spawn(stream.map(drop));
     }
 }
