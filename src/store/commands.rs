@@ -72,12 +72,7 @@ impl Store {
         if reading::is_missing(path) {
             return Err(CommandError::Missing(path.into()));
         }
-        match Link::open_to_read(path) {
-            Ok(_) | Err(StoreError::Older { .. }) => {
-                Ok(Self::of(path, Access::Change, recovery::open_recognised(path)?))
-            }
-            Err(error) => Err(error.into()),
-        }
+        Ok(Self::of(path, Access::Change, recovery::open_existing(path)?))
     }
 
     /// Opens an existing store to read it. The file is not changed, unless it is a store of an older version that no other process
@@ -92,7 +87,7 @@ impl Store {
         match Link::open_to_read(path) {
             Ok(link) => Ok(Self::of(path, Access::Read, link)),
             Err(StoreError::Older { .. }) => {
-                drop(recovery::open_recognised(path)?);
+                drop(recovery::open_existing(path)?);
                 Ok(Self::of(path, Access::Read, Link::open_to_read(path)?))
             }
             Err(error) => Err(error.into()),

@@ -220,7 +220,7 @@ impl Shared {
     fn relink(&self, old: &Link, bad: Option<link::FileId>, again: u64) -> Result<Link, StoreError> {
         let (mut link, moved) = match self.access {
             Access::Recover => recovery::open_or_replace(&self.path, bad)?,
-            Access::Change => (recovery::open_recognised(&self.path)?, None),
+            Access::Change => (recovery::open_existing(&self.path)?, None),
             Access::Read => return Link::open_to_read(&self.path),
         };
         self.health.damage.clear();

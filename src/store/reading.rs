@@ -175,6 +175,34 @@ mod tests {
     }
 
     #[test]
+    fn what_takes_the_place_of_a_store_stays_as_it_is() {
+        type Make = fn(&Path);
+        let others: [(&str, Make); 3] = [
+            ("empty", |path| fs::write(path, "").unwrap()),
+            ("text", |path| fs::write(path, "the user's notes\n".repeat(300)).unwrap()),
+            ("another program's database", |path| {
+                Connection::open(path).unwrap().execute_batch("CREATE TABLE theirs (x)").unwrap();
+            }),
+        ];
+        for (what, make) in others {
+            for open in [Store::open_existing, Store::open_to_read] {
+                let folder = tempfile::tempdir().unwrap();
+                let (path, new) = (folder.path().join("events.db"), folder.path().join("new"));
+                copied(&path);
+                let store = open(&path).unwrap();
+                make(&new);
+                fs::set_permissions(&new, fs::Permissions::from_mode(0o644)).unwrap();
+                fs::rename(&new, &path).unwrap();
+                let state = || (fs::read(&path).unwrap(), fs::metadata(&path).unwrap().permissions().mode());
+                let before = state();
+                // Each use looks at the file's name.
+                store.counts(None).unwrap();
+                assert!(before == state(), "{what}: it was changed");
+            }
+        }
+    }
+
+    #[test]
     fn a_damaged_store_is_reported_by_readers_and_stays_in_its_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("events.db");

@@ -65,8 +65,13 @@ pub(super) fn open_or_replace(path: &Path, bad: Option<FileId>) -> Result<(Link,
     Ok((link, Some(MovedAside { to, salvaged, unreadable })))
 }
 
-/// Opens a store that [`super::reading`] has recognised. It may be migrated; a damaged one stays in its place.
-pub(super) fn open_recognised(path: &Path) -> Result<Link, StoreError> {
+/// Opens a whole store to change what is in it. It may be migrated. Whatever else is there stays as it is: a damaged store, another
+/// program's file, an empty one. So it is recognised before anything is written.
+pub(super) fn open_existing(path: &Path) -> Result<Link, StoreError> {
+    match Link::open_to_read(path) {
+        Ok(_) | Err(StoreError::Older { .. }) => {}
+        Err(error) => return Err(error),
+    }
     may_be_written(path)?;
     let _lock = lock(path).map_err(|source| StoreError::NoLock { path: path.into(), source })?;
     Link::open(path)
