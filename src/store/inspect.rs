@@ -3,16 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rusqlite::Connection;
-
-use super::link::FileId;
+use super::link::Link;
 use super::{CommandError, Viewer, reading};
 
 /// A read-only connection to an existing store. All calls block. A proxy may use the store meanwhile.
 pub struct Inspector {
-    pub(super) connection: Connection,
+    pub(super) link: Link,
     path: Box<Path>,
-    file: Option<FileId>,
 }
 
 impl Inspector {
@@ -24,8 +21,7 @@ impl Inspector {
         if reading::is_missing(path) {
             return Err(CommandError::Missing(path.into()));
         }
-        let file = FileId::of(path);
-        Ok(Self { connection: reading::open(path)?, path: path.into(), file })
+        Ok(Self { link: Link::open_unread(path)?, path: path.into() })
     }
 
     /// A reader for people of the same file.
@@ -38,8 +34,8 @@ impl Inspector {
         &self.path
     }
 
-    /// Whether another file has taken the store's name since it was opened.
+    /// Whether another file has taken the store's name since it was opened, or it was written although nothing showed that.
     pub(super) fn is_replaced(&self) -> bool {
-        self.file != FileId::of(&self.path)
+        !self.link.is_current(&self.path)
     }
 }

@@ -85,6 +85,7 @@ pub use key::{KeySource, key_id};
 pub use lock::DeliveryLock;
 pub use notes::NOTE_MAX_BYTES;
 pub use patrol::Patrol;
+pub use pending::DataVersion;
 pub use read::Counts;
 pub use recovery::MovedAside;
 pub use retention::{Bounds, TidyStep};
@@ -185,7 +186,7 @@ impl Store {
             !held.is_current(self.path()) && (self.shared.access == Access::Recover || self.path().exists());
         if suspect || is_elsewhere {
             match self.shared.relink(&held, suspect.then(|| held.file()).flatten(), 0) {
-                Ok(link) => *held = link,
+                Ok(link) => *held = link.in_place_of(&held),
                 // The caller's next statement fails as well and reports why.
                 Err(error) => tracing::error!(%error, "the event store cannot be opened again"),
             }

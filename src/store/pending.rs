@@ -38,15 +38,25 @@ impl Store {
             .map_err(self.failed("read a pending event"))
     }
 
-    /// A number that changes when another connection, of any process, has changed the store.
+    /// Changes when another connection, of any process, has changed the store, or when another file has taken its place. Cheaper
+    /// than a query for new events.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub fn data_version(&self) -> Result<i64, StoreError> {
-        self.connection()
+    pub fn data_version(&self) -> Result<DataVersion, StoreError> {
+        let connection = self.connection();
+        connection
             .query_row("PRAGMA data_version", [], |row| row.get(0))
+            .map(|of_connection| DataVersion { link: connection.0.number(), of_connection })
             .map_err(self.failed("check for changes"))
     }
+}
+
+/// What a handle sees of the store's content. SQLite's number has a meaning only within one connection.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct DataVersion {
+    link: u64,
+    of_connection: i64,
 }
 
 /// Without `INDEXED BY` the planner would walk the whole table in row order.

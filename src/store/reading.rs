@@ -13,6 +13,7 @@ use super::files::beside;
 use super::open::{may_be_written, touch};
 use super::schema::{self, Recognised};
 use super::sql::is_corruption;
+use crate::system::files::{Stamp, stamp};
 
 /// The header of an SQLite database.
 const SQLITE: &[u8] = b"SQLite format 3\0";
@@ -23,6 +24,23 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// What has another meaning in a file's URI.
 const IN_URI: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_');
 
+/// A read-only connection.
+pub(super) struct Reading {
+    pub(super) connection: Connection,
+    /// Set if the file was opened as one that no process writes.
+    pub(super) unchanging: Option<Unchanging>,
+}
+
+/// The state of a file that was opened as one that no process writes. SQLite does not look for changes of such a file.
+pub(super) struct Unchanging(Option<Stamp>);
+
+impl Unchanging {
+    /// Whether a process has written the store since, or may be writing it now.
+    pub(super) fn is_over(&self, path: &Path) -> bool {
+        has_log(path) || self.0 != stamp(path)
+    }
+}
+
 /// Whether there is certainly no file. If the check itself fails, opening reports the reason.
 pub(super) fn is_missing(path: &Path) -> bool {
     fs::metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
@@ -32,7 +50,7 @@ pub(super) fn is_missing(path: &Path) -> bool {
 ///
 /// # Errors
 /// When it cannot be opened, is damaged or another program's, or has another version.
-pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+pub(super) fn open(path: &Path) -> Result<Reading, StoreError> {
     if is_of_another_kind(path).unwrap_or(false) {
         return Err(StoreError::Foreign { path: path.into() });
     }
@@ -40,9 +58,9 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         true => StoreError::Damaged { path: path.into(), source: Some(source) },
         false => may_be_written(path).err().unwrap_or_else(|| StoreError::unopened(path, source)),
     };
-    let mut connection = connect(path).map_err(failed)?;
-    connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    let other_version = match schema::recognise(&mut connection).map_err(failed)? {
+    let mut reading = connect(path).map_err(failed)?;
+    reading.connection.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
+    let other_version = match schema::recognise(&mut reading.connection).map_err(failed)? {
         Recognised::Store(0) => return Err(StoreError::Empty { path: path.into() }),
         Recognised::Foreign => return Err(StoreError::Foreign { path: path.into() }),
         Recognised::Damaged => return Err(StoreError::Damaged { path: path.into(), source: None }),
@@ -50,16 +68,17 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         Recognised::Store(found) => Some(StoreError::Older { path: path.into(), found, known: schema::VERSION }),
         Recognised::Newer(found) => Some(StoreError::Newer { path: path.into(), found, known: schema::VERSION }),
     };
-    other_version.map_or(Ok(connection), Err)
+    other_version.map_or(Ok(reading), Err)
 }
 
 /// As [`open`]. Most damage is found now.
 ///
 /// # Errors
 /// As [`open`].
-pub(super) fn open_and_touch(path: &Path) -> Result<Connection, StoreError> {
-    let mut connection = open(path)?;
-    let touched = connection
+pub(super) fn open_and_touch(path: &Path) -> Result<Reading, StoreError> {
+    let mut reading = open(path)?;
+    let touched = reading
+        .connection
         .transaction_with_behavior(TransactionBehavior::Deferred)
         .and_then(|transaction| touch(&transaction));
     match touched {
@@ -67,15 +86,16 @@ pub(super) fn open_and_touch(path: &Path) -> Result<Connection, StoreError> {
             Err(StoreError::Damaged { path: path.into(), source: Some(source) })
         }
         Err(source) => Err(StoreError::unopened(path, source)),
-        Ok(()) => Ok(connection),
+        Ok(()) => Ok(reading),
     }
 }
 
-/// A read-only connection.
-pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
+/// Opens a file to read it.
+pub(super) fn connect(path: &Path) -> rusqlite::Result<Reading> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let usual = Connection::open_with_flags(path, flags)
-        .and_then(|connection| connection.query_row("PRAGMA schema_version", [], |_| Ok(())).map(|()| connection));
+        .and_then(|connection| connection.query_row("PRAGMA schema_version", [], |_| Ok(())).map(|()| connection))
+        .map(|connection| Reading { connection, unchanging: None });
     match usual {
         // SQLite cannot make its side files here. Without a log all is in the file itself.
         Err(error)
@@ -89,10 +109,12 @@ pub(super) fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// A connection to a file that no process writes. It makes no side files. `None`: its name is not Unicode.
-fn unchanging(path: &Path) -> Option<rusqlite::Result<Connection>> {
+pub(super) fn unchanging(path: &Path) -> Option<rusqlite::Result<Reading>> {
+    let state = Unchanging(stamp(path));
     let name = utf8_percent_encode(path.to_str()?, IN_URI);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
-    Some(Connection::open_with_flags(format!("file:{name}?immutable=1"), flags))
+    let opened = Connection::open_with_flags(format!("file:{name}?immutable=1"), flags);
+    Some(opened.map(|connection| Reading { connection, unchanging: Some(state) }))
 }
 
 /// Whether a file was never a store: it is another program's database or none, and the lock file beside it is missing. It may be
@@ -108,7 +130,7 @@ pub(super) fn is_of_another_kind(path: &Path) -> io::Result<bool> {
         return Ok(!SQLITE.starts_with(&start) && start.iter().any(|byte| *byte != 0));
     }
     let opened = if has_log(path) { Some(connect(path)) } else { unchanging(path) };
-    let found = opened.and_then(Result::ok).and_then(|mut opened| schema::recognise(&mut opened).ok());
+    let found = opened.and_then(Result::ok).and_then(|mut opened| schema::recognise(&mut opened.connection).ok());
     Ok(found == Some(Recognised::Foreign))
 }
 
@@ -237,7 +259,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a copy%.db");
         copied(&path);
-        let connection = unchanging(&path).unwrap().unwrap();
+        let connection = unchanging(&path).unwrap().unwrap().connection;
         let events: i64 = connection.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
         assert_eq!((events, fs::read_dir(folder.path()).unwrap().count()), (1, 1));
     }

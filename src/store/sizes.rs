@@ -40,7 +40,7 @@ impl Inspector {
     /// # Errors
     /// When the store cannot be read.
     pub fn sizes(&self) -> Result<Sizes, StoreError> {
-        sizes(&self.connection, self.path()).map_err(StoreError::query("measure itself"))
+        sizes(&self.link.connection, self.path()).map_err(StoreError::query("measure itself"))
     }
 }
 

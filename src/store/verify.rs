@@ -22,7 +22,7 @@ impl Inspector {
     /// When the store cannot be read. Damage is a fault, not an error.
     pub fn verify(&self, found: &mut dyn FnMut(&Fault)) -> Result<Verified, StoreError> {
         let mut report = Report { seen: Verified::default(), found };
-        match verify(&self.connection, &mut report) {
+        match verify(&self.link.connection, &mut report) {
             Err(error) if is_corruption(&error) => {
                 report.add(&Fault::File(error.to_string()));
                 report.seen.is_cut_short = true;

@@ -12,10 +12,10 @@ use uuid::Uuid;
 use super::chunks::{Damage, Loader};
 use super::commands::{OLDEST_PENDING, SESSION_NAMED};
 use super::ledger::Ledger;
-use super::link::FileId;
+use super::link::Link;
 use super::read::{counts, event_row};
 use super::sql::{NOTE, WITH_NOTE, as_limit, unsigned};
-use super::{Counts, EventRow, Filter, PastVerdict, SessionRow, State, Store, StoreError, history, reading, search};
+use super::{Counts, EventRow, Filter, PastVerdict, SessionRow, State, Store, StoreError, history, search};
 
 /// Longer queries are aborted: a long-lived reader keeps the write-ahead log from being truncated.
 const LONGEST: Duration = Duration::from_secs(10);
@@ -29,15 +29,9 @@ const IDLE: usize = 4;
 /// A reader of a store. All calls block: keep them off the async threads.
 pub struct Viewer {
     path: Box<Path>,
-    idle: Mutex<Vec<View>>,
+    idle: Mutex<Vec<Link>>,
     pub(super) ledger: Ledger,
     pub(super) damage: Arc<Damage>,
-}
-
-/// A connection and the file that it has open.
-struct View {
-    connection: Connection,
-    file: Option<FileId>,
 }
 
 /// A call, as lists show it.
@@ -429,17 +423,16 @@ impl Viewer {
     }
 
     /// A connection to the current file.
-    fn connect(&self) -> rusqlite::Result<View> {
-        let now = FileId::of(&self.path);
+    fn connect(&self) -> rusqlite::Result<Link> {
         let mut idle = self.idle.lock();
-        idle.retain(|view| view.file == now);
+        idle.retain(|view| view.is_current(&self.path));
         if let Some(view) = idle.pop() {
             return Ok(view);
         }
         drop(idle);
-        let connection = reading::connect(&self.path)?;
-        connection.busy_timeout(LONGEST / 2)?;
-        Ok(View { connection, file: now })
+        let view = Link::connect_to_read(&self.path)?;
+        view.connection.busy_timeout(LONGEST / 2)?;
+        Ok(view)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::cli::signals::Termination;
-use crate::store::{Filter, State, Store, StoreError};
+use crate::store::{DataVersion, Filter, State, Store, StoreError};
 
 /// How often the store is looked at.
 const EVERY: Duration = Duration::from_millis(200);
@@ -17,8 +17,8 @@ pub(super) async fn stopped(stop: &Termination) -> bool {
 /// Which events were returned, so that each is printed once.
 pub(super) struct News {
     filter: Filter,
-    /// The store's number when it was last looked at.
-    change: Option<i64>,
+    /// What the store was when it was last looked at.
+    version: Option<DataVersion>,
     /// No row up to this one can still come into the wanted state.
     up_to: i64,
     /// The rows after `up_to` that were returned.
@@ -29,16 +29,15 @@ impl News {
     /// Nothing was seen yet.
     pub(super) fn of(filter: Filter) -> Self {
         let filter = Filter { limit: usize::MAX, ..filter };
-        Self { filter, change: None, up_to: 0, returned: BTreeSet::new() }
+        Self { filter, version: None, up_to: 0, returned: BTreeSet::new() }
     }
 
     /// The rows that came into the wanted state since the last call. The first call returns all that are in it.
     pub(super) fn next(&mut self, store: &Store) -> Result<Vec<i64>, StoreError> {
-        let change = store.change()?;
-        if self.change == Some(change) {
+        let version = store.data_version()?;
+        if self.version.replace(version) == Some(version) {
             return Ok(Vec::new());
         }
-        self.change = Some(change);
         // Events become delivered or dead in any order: a row that still waits may come into the wanted state later.
         let waits = match self.filter.state {
             Some(State::Delivered | State::Dead) => {

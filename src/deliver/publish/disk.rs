@@ -6,7 +6,7 @@ use tracing::{debug, warn};
 use super::super::status::cannot_lock;
 use super::super::{POLL, STORE_PAUSE};
 use super::Publisher;
-use crate::store::{Counts, DeliveryLock, SessionRow, Store, StoreError};
+use crate::store::{Counts, DataVersion, DeliveryLock, SessionRow, Store, StoreError};
 
 /// The publisher's questions.
 struct Request {
@@ -24,7 +24,7 @@ struct Request {
 struct Reply {
     lock: Option<std::io::Result<Option<DeliveryLock>>>,
     lock_has_gone: bool,
-    data_version: i64,
+    data_version: DataVersion,
     rows: Option<Vec<(i64, SessionRow)>>,
     /// Of this process, and of the agent.
     counts: Option<(Option<Counts>, Counts)>,
@@ -101,7 +101,7 @@ impl Publisher {
 }
 
 impl Request {
-    fn run(&self, store: &Store, before: Option<i64>) -> Result<Reply, StoreError> {
+    fn run(&self, store: &Store, before: Option<DataVersion>) -> Result<Reply, StoreError> {
         let mut reply = Reply::default();
         if !self.settlements.is_empty() {
             store.settle(&self.settlements)?;

@@ -25,7 +25,7 @@ use super::backoff::{Backoff, random};
 use super::{DeliverOptions, STOP_GRACE, STORE_PAUSE, SessionState, Signals, Status};
 use crate::config::Forget;
 use crate::nats::{Ask, Decision, Envelope, Kind, Link, NotStored, Queue, Verdicts, encode};
-use crate::store::{DeliveryLock, Outcome, SessionRow, Settlement, Store, StoreError};
+use crate::store::{DataVersion, DeliveryLock, Outcome, SessionRow, Settlement, Store, StoreError};
 
 /// Where events are published.
 #[derive(Clone)]
@@ -68,7 +68,7 @@ pub(super) struct Publisher {
     not_before: Option<Instant>,
     store_rests_until: Option<Instant>,
     next_poll: Instant,
-    data_version: Option<i64>,
+    data_version: Option<DataVersion>,
     counts_are_wanted: bool,
     shown: Status,
     status: watch::Sender<Status>,

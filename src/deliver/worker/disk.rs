@@ -16,8 +16,8 @@ use super::Worker;
 use super::choice::Need;
 use crate::secret::Secret;
 use crate::store::{
-    Counts, DeliveryLock, KeptToken, KeySource, PendingEvent, SessionRecord, SessionRow, Settlement, Store,
-    StoreError,
+    Counts, DataVersion, DeliveryLock, KeptToken, KeySource, PendingEvent, SessionRecord, SessionRow, Settlement,
+    Store, StoreError,
 };
 
 /// How often to check the key file.
@@ -50,7 +50,7 @@ struct DiskRequest {
     take_lock: bool,
     want_salt: bool,
     key_file: Option<KeyFile>,
-    counts_after: Option<i64>,
+    counts_after: Option<DataVersion>,
     without: Vec<SessionRow>,
     room: Option<usize>,
     lock: Option<DeliveryLock>,
@@ -65,7 +65,7 @@ struct DiskReply {
     lock_has_gone: bool,
     salt: Option<Vec<u8>>,
     new_key: Option<(KeyFile, Option<Result<Secret, String>>)>,
-    data_version: i64,
+    data_version: DataVersion,
     counts: Option<DiskCounts>,
     waiting: Option<Vec<(i64, SessionRow)>>,
     wanted: Option<Vec<SessionRow>>,

@@ -35,7 +35,7 @@ use super::{
 use crate::config::Order;
 use crate::event;
 use crate::secret::Secret;
-use crate::store::{DeliveryLock, Fate, SessionRow, Settlement, Store};
+use crate::store::{DataVersion, DeliveryLock, Fate, SessionRow, Settlement, Store};
 
 /// [`STOP_GRACE`] in a hurry. A reply that is about to arrive is still recorded, so that its event is not posted twice.
 const HURRIED_GRACE: Duration = Duration::from_millis(100);
@@ -103,7 +103,7 @@ pub(super) struct Worker {
     store_rests_until: Option<Instant>,
     next_poll: Instant,
     next_look_at_key_file: Instant,
-    data_version: Option<i64>,
+    data_version: Option<DataVersion>,
     /// The counts must be read anew at once, and not with the next turn to the disk.
     counts_are_wanted: bool,
     /// Events that OTAS accepted from this worker.

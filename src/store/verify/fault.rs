@@ -79,7 +79,7 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(words) => write!(f, "file damaged: {words}"),
-            Self::Replaced => f.write_str("file replaced while it was read: verify again"),
+            Self::Replaced => f.write_str("file replaced or written while it was read: verify again"),
             Self::Damaged { chunk } => {
                 write!(f, "chunk {chunk} is damaged: it does not match its checksum and its hash")
             }
