@@ -317,26 +317,24 @@ async fn unusual(
 /// The response came before the whole request was sent. When the response has ended and the origin then reads nothing for
 /// [`UPLOAD_STALLS`], its connection is closed. Otherwise it would block the agent's connection, even after the agent has left.
 fn outlives(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, upstream: &Upstream) -> DropWithBody {
-    let (over, answer) = oneshot::channel();
+    let (lasts, answered) = until_the_response_ends();
     let task = upstream.task.clone();
     connection.shared.lifecycle.tasks.spawn(async move {
-        // The sender is dropped with the response.
-        let _ = answer.await;
+        answered.await;
         if upload.stalls(UPLOAD_STALLS).await.is_some() {
             task.abort();
         }
     });
-    DropWithBody::Response(over)
+    lasts
 }
 
 /// The response came before the whole request was sent (HTTP/2). Its place is taken until both have ended.
 fn holds(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, stream: StreamPlace) -> DropWithBody {
-    let (over, answer) = oneshot::channel();
+    let (lasts, answered) = until_the_response_ends();
     let cut = connection.shared.lifecycle.cut.clone();
     connection.shared.lifecycle.tasks.spawn(async move {
         let ended = async {
-            // The sender is dropped with the response.
-            let _ = answer.await;
+            answered.await;
             while upload.stalls(UPLOAD_STALLS).await.is_some() {}
         };
         // An origin may never read the rest. A stopping proxy does not wait for that.
@@ -346,7 +344,17 @@ fn holds(connection: &AgentConnection, upload: Upload<CapturedBody<Gated>>, stre
         }
         drop(stream);
     });
-    DropWithBody::Response(over)
+    lasts
+}
+
+/// What is dropped with a response, and what ends then.
+fn until_the_response_ends() -> (DropWithBody, impl Future<Output = ()>) {
+    let (lasts, ended) = oneshot::channel();
+    let answered = async move {
+        // The sender sends nothing: it is dropped with the response.
+        let _ = ended.await;
+    };
+    (DropWithBody::Response(lasts), answered)
 }
 
 /// Forwards interim responses to the agent as they come, and releases the body at the first `100 Continue`.
