@@ -1,6 +1,6 @@
 //! The program as a user meets it: exit codes, messages, signals.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -8,6 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use serde_json::Value;
 
+use crate::support::lines::Lines;
 use crate::support::program::{Folder, events};
 
 fn text(bytes: &[u8]) -> String {
@@ -26,18 +27,6 @@ fn run(folder: &Folder, arguments: &[&str]) -> Output {
 
 fn signal(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
-}
-
-/// Reads lines until one contains `words`.
-fn line_with(reader: &mut impl BufRead, words: &str) -> String {
-    let mut line = String::new();
-    while reader.read_line(&mut line).unwrap() > 0 {
-        if line.contains(words) {
-            return line;
-        }
-        line.clear();
-    }
-    panic!("the program ended without saying {words:?}");
 }
 
 /// A program that must end by itself.
@@ -146,10 +135,10 @@ fn run_passes_signals_on() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    line_with(&mut out, "ready");
+    let mut out = Lines::of(child.stdout.take().unwrap());
+    out.with("ready");
     signal(&child, Signal::TERM);
-    line_with(&mut out, "got term");
+    out.with("got term");
     assert_eq!(ended(child), 3);
 }
 
@@ -258,17 +247,16 @@ fn fault_34_a_ca_that_is_not_as_it_should_be_stops_the_start_and_none_is_minted_
 fn fault_34_a_reload_of_broken_settings_keeps_the_old_ones_and_says_why() {
     let folder = configured();
     let mut child = folder.program().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (mut out, mut said) =
-        (BufReader::new(child.stdout.take().unwrap()), BufReader::new(child.stderr.take().unwrap()));
-    let address = line_with(&mut out, "listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
-    line_with(&mut out, "session ");
+    let (mut out, mut said) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+    let address = out.with("listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
+    out.with("session ");
     folder.configure("[delivery]\nmax_in_flite = 3\n");
     signal(&child, Signal::HUP);
-    let line = line_with(&mut said, "SIGHUP");
+    let line = said.with("SIGHUP");
     assert!(line.contains("those in force stay") && line.contains("did you mean `delivery.max_in_flight`"), "{line}");
     folder.configure("[delivery]\nmax_in_flight = 3\n");
     signal(&child, Signal::HUP);
-    let line = line_with(&mut said, "SIGHUP");
+    let line = said.with("SIGHUP");
     assert!(line.contains("new settings are in force: delivery.max_in_flight"), "{line}");
     std::net::TcpStream::connect(&address).expect("it still listens");
     signal(&child, Signal::TERM);
@@ -280,19 +268,18 @@ fn fault_34_a_second_signal_cuts_what_the_first_lets_end_and_both_are_exit_code_
     let origin = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let folder = configured();
     let mut child = folder.program().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let (mut out, mut said) =
-        (BufReader::new(child.stdout.take().unwrap()), BufReader::new(child.stderr.take().unwrap()));
-    let address = line_with(&mut out, "listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
-    line_with(&mut out, "session ");
+    let (mut out, mut said) = (Lines::of(child.stdout.take().unwrap()), Lines::of(child.stderr.take().unwrap()));
+    let address = out.with("listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
+    out.with("session ");
     let url = format!("http://{}/held", origin.local_addr().unwrap());
     let mut agent = Command::new("curl").args(["-sS", "-x", &format!("http://{address}"), &url]).spawn().unwrap();
     // The origin has the call, and does not answer it.
     let (_held, _) = origin.accept().unwrap();
     signal(&child, Signal::TERM);
-    line_with(&mut said, "stopping");
+    said.with("stopping");
     assert!(child.try_wait().unwrap().is_none() && agent.try_wait().unwrap().is_none());
     signal(&child, Signal::TERM);
-    let summary = line_with(&mut said, "1 call,");
+    let summary = said.with("1 call,");
     assert_eq!(ended(child), 0);
     agent.wait().unwrap();
     assert!(summary.contains("1 call, 1 failed, ") && !summary.contains("given up"), "{summary}");
@@ -305,13 +292,13 @@ fn fault_34_a_second_signal_cuts_what_the_first_lets_end_and_both_are_exit_code_
 fn serve_says_where_it_is_and_ends_well_on_sigterm_with_every_event_stored() {
     let folder = configured();
     let mut child = folder.program().arg("serve").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut out = BufReader::new(child.stdout.take().unwrap());
-    let address = line_with(&mut out, "listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
-    let page = line_with(&mut out, "calls are shown on");
+    let mut out = Lines::of(child.stdout.take().unwrap());
+    let address = out.with("listening on").trim().rsplit_once("http://").unwrap().1.to_owned();
+    let page = out.with("calls are shown on");
     assert!(page.contains("/?code="), "{page}");
-    line_with(&mut out, "ca.pem");
-    line_with(&mut out, "embedded collector");
-    line_with(&mut out, "session ");
+    out.with("ca.pem");
+    out.with("embedded collector");
+    out.with("session ");
     let called = Command::new("curl")
         .args([
             "-sS",

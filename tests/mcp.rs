@@ -1,8 +1,9 @@
 //! The MCP server: by the official client, and by literal lines.
 
-use std::io::{BufRead as _, BufReader, Write as _};
+use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
+use std::time::Duration;
 
 use otas_proxy::store::Store;
 use serde_json::{Value, json};
@@ -10,7 +11,9 @@ use serde_json::{Value, json};
 use crate::clients::installed::{is_there, python_package};
 use crate::runs::SESSION;
 use crate::runs::commands::played;
+use crate::support::lines::Lines;
 use crate::support::program::{Folder, python};
+use crate::support::proxy::PATIENCE;
 use crate::support::sample::{STEERING, steers};
 
 /// The server's answers to these lines, in order.
@@ -19,18 +22,18 @@ fn answers(store: &Path, lines: &[Value]) -> Vec<Value> {
     let mut command = folder.program();
     command.arg("mcp").arg("--store-path").arg(store).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut server = command.spawn().unwrap();
-    let (mut input, mut output) = (server.stdin.take().unwrap(), BufReader::new(server.stdout.take().unwrap()));
+    let (mut input, mut output) = (server.stdin.take().unwrap(), Lines::of(server.stdout.take().unwrap()));
     let mut all = Vec::new();
     for line in lines {
         writeln!(input, "{line}").unwrap();
         if line["id"].is_null() {
             continue;
         }
-        let mut answer = String::new();
-        output.read_line(&mut answer).unwrap();
+        let answer = output.next().unwrap_or_default();
         all.push(serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer:?}")));
     }
     drop(input);
+    assert_eq!(output.next(), None);
     assert!(server.wait().unwrap().success(), "it ends with its client");
     all
 }
@@ -113,16 +116,23 @@ fn a_wrong_call_is_answered_with_what_to_do_and_the_store_may_come_later() {
 }
 
 #[test]
+fn a_program_that_says_nothing_fails_a_test_instead_of_stopping_it() {
+    let (output, _held) = std::io::pipe().unwrap();
+    let mut lines = Lines::within(Duration::from_millis(50), output);
+    let panicked = std::thread::spawn(move || lines.next()).join().unwrap_err();
+    assert_eq!(panicked.downcast_ref::<String>().unwrap(), "no line came within 50ms");
+}
+
+#[test]
 fn a_line_that_is_not_json_and_an_unknown_method_are_answered() {
     let folder = Folder::new();
     let mut command = folder.program();
     command.args(["mcp", "--store-path", "none.db"]).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut server = command.spawn().unwrap();
-    let (mut input, mut output) = (server.stdin.take().unwrap(), BufReader::new(server.stdout.take().unwrap()));
+    let (mut input, mut output) = (server.stdin.take().unwrap(), Lines::of(server.stdout.take().unwrap()));
     let mut answer = |line: &str| -> Value {
         writeln!(input, "{line}").unwrap();
-        let mut answer = String::new();
-        output.read_line(&mut answer).unwrap();
+        let answer = output.next().unwrap_or_default();
         serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer:?}"))
     };
     let [first, ready] = hello();
@@ -164,9 +174,10 @@ async fn the_official_client_reads_calls_conversations_runs_and_totals() {
     let program = env!("CARGO_BIN_EXE_otas-proxy");
     let command = json!([program, "mcp", "--store-path", proxy.app.store.path()]);
     let folder = tempfile::tempdir().unwrap();
-    let mut client = Command::new(python());
-    client.current_dir(folder.path()).env("HOME", folder.path());
-    let done = client.arg(script).arg(command.to_string()).arg(calls.to_string()).output().unwrap();
+    let mut client = tokio::process::Command::new(python());
+    client.current_dir(folder.path()).env("HOME", folder.path()).kill_on_drop(true);
+    let done = client.arg(script).arg(command.to_string()).arg(calls.to_string()).output();
+    let done = tokio::time::timeout(PATIENCE, done).await.expect("the client hangs").unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let said: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!(said["hello"]["serverInfo"]["name"], "otas-proxy");

@@ -1,7 +1,6 @@
 //! JSON Lines: each event is one line, whatever happens to the file or the proxy; beside OTAS and instead of it.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -10,6 +9,7 @@ use otas_proxy::config::{Config, Sink};
 use otas_proxy::store::{Counts, State};
 use serde_json::Value;
 
+use crate::support::lines::Lines;
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
 use crate::support::program::{Folder, Served};
@@ -177,14 +177,13 @@ fn standard_output_has_the_lines_and_nothing_else() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let mut said = BufReader::new(served.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let mut said = Lines::of(served.stderr.take().unwrap());
     let url =
         said.find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned));
     let url = url.expect("it says where it listens");
-    std::thread::spawn(move || said.for_each(drop));
-    let (mut lines, closed) = (BufReader::new(served.stdout.take().unwrap()).lines(), "http://127.0.0.1:1/closed");
+    let (mut lines, closed) = (Lines::of(served.stdout.take().unwrap()), "http://127.0.0.1:1/closed");
     std::process::Command::new("curl").args(["-s", "-x", &url, closed]).output().unwrap();
-    let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    let line: Value = serde_json::from_str(&lines.next().unwrap()).unwrap();
     assert_eq!((&line["path"], &line["method"]), (&"/closed".into(), &"GET".into()));
     served.kill().unwrap();
     served.wait().unwrap();

@@ -1,7 +1,6 @@
 //! Commands and the admin port: they show the backlog and its reasons, and retry dead events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Output, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::support::lines::Lines;
 use crate::support::origin::TestOrigin;
 use crate::support::otas::TestOtas;
 use crate::support::program::Folder;
@@ -94,12 +94,8 @@ fn following_prints_new_events_until_it_is_stopped() {
     for signal in [Signal::INT, Signal::TERM] {
         let mut child =
             bench.folder.program().args(["events", "--follow", "--json"]).stdout(Stdio::piped()).spawn().unwrap();
-        let mut out = BufReader::new(child.stdout.take().unwrap());
-        let mut next = || {
-            let mut line = String::new();
-            out.read_line(&mut line).unwrap();
-            serde_json::from_str::<Value>(&line).unwrap()["id"].as_i64().unwrap()
-        };
+        let mut out = Lines::of(child.stdout.take().unwrap());
+        let mut next = || serde_json::from_str::<Value>(&out.next().unwrap()).unwrap()["id"].as_i64().unwrap();
         let before = bench.store.counts(None).unwrap().total as i64;
         for id in 1..=before {
             assert_eq!(next(), id);

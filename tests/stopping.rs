@@ -10,6 +10,7 @@ use otas_proxy::deliver::SessionState;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::sessions::{client, with_agents_and};
+use crate::support::lines::Lines;
 use crate::support::origin::TestOrigin;
 use crate::support::otas::{TestOtas, UasamCall};
 use crate::support::program::{Folder, Served, with_variables_of};
@@ -184,14 +185,11 @@ fn a_signal_while_run_waits_ends_the_waiting_at_once() {
     let folder = away();
     let arguments = ["run", "--include-localhost", "--wait", "10m", "--", "curl", "-sS", "http://127.0.0.1:1/nobody"];
     let mut child = folder.program().args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    while !said.contains("waiting up to") {
-        assert!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap() > 0, "it ended: {said}");
-    }
+    let mut stderr = Lines::of(child.stderr.take().unwrap());
+    stderr.with("waiting up to");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let began = Instant::now();
-    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    let said = stderr.collect::<Vec<_>>().join("\n");
     assert!(child.wait().unwrap().success());
     assert!(said.contains("1 waiting") && said.contains("stay stored"), "{said}");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
@@ -203,19 +201,13 @@ fn a_second_ctrl_c_ends_the_waiting_and_the_exit_code_is_the_commands() {
     let script = "curl -sS http://127.0.0.1:1/nobody; echo called >&2; exec sleep 600";
     let arguments = ["run", "--include-localhost", "--wait", "10m", "--", "sh", "-c", script];
     let mut child = folder.program().args(arguments).stderr(Stdio::piped()).spawn().unwrap();
-    let mut stderr = std::io::BufReader::new(child.stderr.take().unwrap());
-    let mut said = String::new();
-    let mut until = |words: &str| {
-        while !said.contains(words) {
-            assert!(std::io::BufRead::read_line(&mut stderr, &mut said).unwrap() > 0, "it ended: {said}");
-        }
-    };
-    until("called");
+    let mut stderr = Lines::of(child.stderr.take().unwrap());
+    stderr.with("called");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
-    until("waiting up to 10m");
+    stderr.with("waiting up to 10m");
     kill_process(Pid::from_child(&child), Signal::INT).unwrap();
     let began = Instant::now();
-    std::io::Read::read_to_string(&mut stderr, &mut said).unwrap();
+    let said = stderr.collect::<Vec<_>>().join("\n");
     assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
     assert!(said.contains("1 waiting") && said.contains("stay stored"), "{said}");
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());

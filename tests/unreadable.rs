@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use crate::support::agent::{self, Agent};
+use crate::support::lines::Lines;
 use crate::support::origin::{Certificate, TestCa};
 use crate::support::proxy::{Running, TestProxy};
 
@@ -145,8 +146,7 @@ async fn for_an_origin_with_unsupported_cipher_suites_the_cause_is_reported() {
     let mut file = std::fs::File::create(&pem).unwrap();
     write!(file, "{}{}", certificate.pem(), key.serialize_pem()).unwrap();
     let mut server = Command::new("python3").args(["-c", ONLY_CBC]).arg(&pem).stdout(Stdio::piped()).spawn().unwrap();
-    let mut line = String::new();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(server.stdout.take().unwrap()), &mut line).unwrap();
+    let line = Lines::of(server.stdout.take().unwrap()).next().unwrap();
     let port = line.trim().parse().unwrap();
     let proxy = proxy.trusting(&ca).run().await;
     let mut agent = Agent::named(&proxy, "localhost", port, &[]).await;

@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::support::lines::Lines;
 use crate::support::origin::TestOrigin;
 use crate::support::program::Folder;
 
@@ -74,9 +75,8 @@ fn running(folder: &Folder) -> (std::process::Child, Vec<String>) {
         .process_group(0)
         .spawn()
         .unwrap();
-    let mut said = std::io::BufRead::lines(std::io::BufReader::new(run.stdout.take().unwrap()));
-    let told = (0..2).map(|_| said.next().unwrap().unwrap()).collect();
-    std::thread::spawn(move || said.for_each(drop));
+    let mut said = Lines::of(run.stdout.take().unwrap());
+    let told = (0..2).map(|_| said.next().unwrap()).collect();
     (run, told)
 }
 

@@ -1,6 +1,5 @@
 //! Python's clients.
 
-use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
@@ -9,6 +8,7 @@ use super::installed::{Client, is_there, python_itself, python_package, strict_p
 use super::llm;
 use super::stage::{Same, Stage, script, text, text_of};
 use super::table::{Row, Told};
+use crate::support::lines::Lines;
 use crate::support::origin::{Certificate, Received, TestCa};
 use crate::support::program::{events, python};
 use crate::support::standin::Reply;
@@ -177,8 +177,7 @@ impl GrpcServer {
         let mut server = Command::new(python());
         server.arg(script("grpc_server.py")).args([cert_file, key_file]);
         let mut child = server.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut port = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut port).unwrap();
+        let port = Lines::of(child.stdout.take().unwrap()).next().unwrap();
         Self { child, address: format!("localhost:{}", port.trim()) }
     }
 }

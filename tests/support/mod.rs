@@ -9,6 +9,7 @@ pub mod collector;
 pub mod frames;
 #[cfg(target_os = "linux")]
 pub mod island;
+pub mod lines;
 pub mod manual;
 #[cfg(feature = "nats")]
 pub mod nats;

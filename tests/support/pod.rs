@@ -2,13 +2,14 @@
 //! write (as `emptyDir` is), and containers that run as users without a name, a home or a right.
 
 use std::fs::Permissions;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use rustix::thread::LinkNameSpaceType;
 use tempfile::TempDir;
+
+use super::lines::Lines;
 
 /// A user id as OpenShift gives it.
 pub const SIDECAR: u32 = 1_000_680_000;
@@ -53,9 +54,8 @@ impl Pod {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let mut said = String::new();
-        BufReader::new(pause.stdout.take().unwrap()).read_line(&mut said).unwrap();
-        assert_eq!(said, "laid out\n");
+        let said = Lines::of(pause.stdout.take().unwrap()).next();
+        assert_eq!(said.as_deref(), Some("laid out"));
         let stdin = pause.stdin.take().unwrap();
         Self { folder, pause, _stdin: stdin }
     }

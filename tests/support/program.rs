@@ -1,6 +1,5 @@
 //! The program itself, as a user starts it, in a folder of its own.
 
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -8,6 +7,7 @@ use otas_proxy::store::{EventRow, Filter, Inspector, State, Store};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::lines::Lines;
 use super::proxy::trusting;
 
 /// A folder with a configuration.
@@ -187,20 +187,16 @@ impl Served {
             .spawn()
             .unwrap();
         // It says where it listens once it does; the rest of what it says is read so that it never waits for us.
-        let (mut said, mut errors) =
-            (BufReader::new(child.stdout.take().unwrap()).lines(), child.stderr.take().unwrap());
+        let (mut said, mut errors) = (Lines::of(child.stdout.take().unwrap()), child.stderr.take().unwrap());
         std::thread::spawn(move || std::io::copy(&mut errors, &mut std::io::sink()));
         let url = said
             .by_ref()
-            .map_while(Result::ok)
             .find_map(|line| line.split_whitespace().find(|word| word.starts_with("http://")).map(str::to_owned))
             .expect("it says where it listens");
         let page = said
             .by_ref()
-            .map_while(Result::ok)
             .find_map(|line| line.split_whitespace().find(|word| word.contains("?code=")).map(str::to_owned))
             .expect("it says where calls are shown");
-        std::thread::spawn(move || said.for_each(drop));
         Self { child, url, page, folder }
     }
 

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::support::origin::{Certificate, TestCa};
-use crate::support::proxy::TestProxy;
+use crate::support::proxy::{PATIENCE, TestProxy};
 
 /// Answers each request with its path.
 const ECHO: &str = "
@@ -38,7 +38,8 @@ async fn item_29_a_path_that_no_uri_may_have_goes_as_it_was_written_over_http2()
     node.args(["-e", ECHO]).arg(&pem).stdout(Stdio::piped()).kill_on_drop(true);
     let mut server = node.spawn().unwrap();
     let mut port = String::new();
-    BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).await.unwrap();
+    let mut said = BufReader::new(server.stdout.take().unwrap());
+    tokio::time::timeout(PATIENCE, said.read_line(&mut port)).await.expect("the server hangs").unwrap();
     let proxy = proxy.trusting(&ca).run().await;
     let (url, ours) = (format!("https://localhost:{}", port.trim()), proxy.app.ca_file.clone());
     let targets =
