@@ -87,6 +87,8 @@ pub(super) fn run(args: Args) -> Done {
             )
             .into());
     }
+    // Also with one agent, although its name and secret could be given to the command: the session would be the agent's, without the
+    // facts of the command; clients that send no credentials to a proxy, and connections out of a namespace, would be refused.
     if loaded.config.session.scope == config::Scope::Credential {
         return Err(loaded
             .refuse(
