@@ -10,43 +10,24 @@ use super::judge::looks_secret;
 use super::mask::is_mask;
 use super::masking::Masking;
 use super::names::Kind;
+use super::programs::{PROGRAMS, Short};
 use crate::secret::MASK;
 
 /// Options whose next word, or whose value behind `=`, is or holds a secret.
 const SECRET_OPTIONS: [&str; 10] =
     ["-u", "--user", "-H", "--header", "-b", "--cookie", "--proxy-user", "--proxy-header", "-storepass", "-keypass"];
-/// Words in the name of an option or variable that holds a secret.
+/// Words in the name of an option or variable that holds a secret. They are fewer than those of `names`, and each stands for a
+/// secret alone and anywhere in the name (`--auth-header`). In texts that would mask too much: there a whole known name must end
+/// the name.
 const SECRET_WORDS: [&str; 10] =
     ["key", "token", "secret", "password", "passwd", "passphrase", "pwd", "auth", "bearer", "credential"];
 /// A word that only at the end of a name means a secret: `--proxy-pass`, not `--pass-through`.
 const SECRET_AT_THE_END: &str = "pass";
-/// The beginnings of keys.
+/// The beginnings of keys. They are some of those of `formats`. A word of a command line that begins so is masked even if it does
+/// not fit the format, because it may be cut or of a new kind; in texts that would mask the names of styles and fields.
 const KEY_BEGINNINGS: [&str; 7] = ["sk-", "agent_", "ghp_", "github_pat_", "xoxb-", "AKIA", "eyJ"];
 /// A key is at least so long, in bytes.
 const KEY_MIN_BYTES: usize = 20;
-
-/// Where programs take a secret behind a short option.
-const PROGRAMS: [(&[&str], Short); 9] = [
-    (&["mongo", "mongosh", "mongodump", "mongorestore", "mongoexport", "mongoimport"], SEPARATE_P),
-    (&["curl"], Short { letters: "uUHb", only_glued: false }),
-    (&["http", "https", "xh", "xhs", "redis-cli"], Short { letters: "a", only_glued: false }),
-    (&["sshpass"], SEPARATE_P),
-    (&["ldapsearch", "ldapmodify", "ldapadd", "ldapdelete", "ldapwhoami"], Short { letters: "w", only_glued: false }),
-    (&["sqlcmd", "zip", "unzip"], Short { letters: "P", only_glued: false }),
-    (&["smbclient"], Short { letters: "U", only_glued: false }),
-    (&["mysql", "mysqldump", "mysqladmin", "mariadb", "mariadb-dump", "mariadb-admin"], GLUED_P),
-    (&["7z", "7za", "7zz"], GLUED_P),
-];
-const SEPARATE_P: Short = Short { letters: "p", only_glued: false };
-const GLUED_P: Short = Short { letters: "p", only_glued: true };
-
-/// Short options of a program that take a secret.
-#[derive(Clone, Copy)]
-struct Short {
-    letters: &'static str,
-    /// The secret stands right behind the letter, never in the next word.
-    only_glued: bool,
-}
 
 /// What a word says of the next one.
 enum Next<'w> {
@@ -70,7 +51,7 @@ impl Masking<'_> {
             shown.push(masked.unwrap_or_else(|| self.argument(word, short)));
             next = next_of(word, short);
             let program = word.rsplit('/').next().unwrap_or(word);
-            short = PROGRAMS.iter().find(|(names, _)| names.contains(&program)).map(|(_, short)| *short).or(short);
+            short = PROGRAMS.iter().find(|of| of.names.contains(&program)).map(|of| of.short).or(short);
         }
         self.in_the_whole_line(&mut shown);
         shown
@@ -102,7 +83,7 @@ impl Masking<'_> {
             return MASK.to_owned();
         }
         let masked = self.searched(word);
-        match user_information(&masked) {
+        match user_of(&masked) {
             Some(range) => format!("{}{MASK}{}", &masked[..range.start], &masked[range.end..]),
             None => masked,
         }
@@ -175,7 +156,7 @@ impl Short {
             // `-XPUT` has no user in it.
             if glued.is_empty() { !self.only_glued } else { at == 0 || glued.contains(':') }
         };
-        let (at, _) = letters.into_iter().find(|(at, char)| self.letters.contains(*char) && is_it(*at))?;
+        let (at, _) = letters.into_iter().find(|(at, char)| self.options.contains(*char) && is_it(*at))?;
         Some(word.split_at(at + 2))
     }
 }
@@ -203,8 +184,9 @@ fn looks_like_key(word: &str) -> bool {
     word.len() >= KEY_MIN_BYTES && KEY_BEGINNINGS.iter().any(|beginning| word.starts_with(beginning))
 }
 
-/// The user information of a URL, or of an address without a scheme (`me:password@host`).
-fn user_information(word: &str) -> Option<Range<usize>> {
+/// The user information of a URL, or of an address without a scheme (`me:password@host`). Only a word of a command line can be
+/// such an address: in a text, `a:b@c` is anything. So `authority` and `urls` look behind `//` only.
+fn user_of(word: &str) -> Option<Range<usize>> {
     let (start, is_url) = match word.split_once("://") {
         Some((scheme, _)) => (scheme.len() + "://".len(), true),
         None if word.starts_with("--") => (word.find('=')? + 1, false),
@@ -222,11 +204,19 @@ fn user_information(word: &str) -> Option<Range<usize>> {
 
 #[cfg(test)]
 mod tests {
+    use crate::redact::formats;
     use crate::redact::testing::{redactor, untagged};
 
     fn masked(words: &[&str]) -> String {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         untagged(&redactor().masking("", 0, "").command(&words).join(" "))
+    }
+
+    #[test]
+    fn each_beginning_of_a_key_is_that_of_a_known_format() {
+        for beginning in super::KEY_BEGINNINGS {
+            assert!(formats::all().any(|format| format.prefix == beginning), "{beginning}");
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use memchr::memmem::Finder;
 
 use super::judge::{placeholder, strong};
+use super::programs::{InTexts, PROGRAMS};
 use super::reach::looked;
 use super::value::backslashes_at;
 use super::work::steps;
@@ -30,32 +31,35 @@ enum Takes {
     Piped,
 }
 
-/// The first word of a command (in any case), and where the command has its password.
-const COMMANDS: &[(&str, Takes)] = &[
-    ("mysql", Takes::Glued("-p")),
-    ("mysqldump", Takes::Glued("-p")),
-    ("mysqladmin", Takes::Glued("-p")),
-    ("mariadb", Takes::Glued("-p")),
-    ("sshpass", Takes::Next("-p")),
-    ("redis-cli", Takes::Next("-a")),
-    ("smbclient", Takes::User(&["-U"])),
-    ("curl", Takes::User(&["-u", "--user", "-U", "--proxy-user"])),
+/// The first words of a command (in any case), and where the command has its password.
+type Command = (&'static str, Takes);
+
+/// Commands of several words, and what is no program's name. Programs stand in `programs`.
+const PHRASES: [Command; 10] = [
     ("docker login", Takes::Next("-p")),
     ("podman login", Takes::Next("-p")),
     ("az login", Takes::Next("-p")),
-    ("ldapsearch", Takes::Next("-w")),
-    ("ldapmodify", Takes::Next("-w")),
-    ("sqlcmd", Takes::Next("-P")),
     ("openssl enc", Takes::Next("-k")),
     ("identified by", Takes::Here),
     ("gh secret set", Takes::Next("--body")),
-    ("zip", Takes::Next("-P")),
-    ("unzip", Takes::Next("-P")),
     ("rclone obscure", Takes::Strong),
     ("net use", Takes::BehindUser("/user:")),
     ("echo", Takes::Piped),
     ("printf", Takes::Piped),
 ];
+
+static COMMANDS: LazyLock<Vec<Command>> = LazyLock::new(|| {
+    let programs = PROGRAMS.iter().flat_map(|program| {
+        let takes = match program.in_texts {
+            InTexts::Same if program.short.only_glued => Some(Takes::Glued(program.short.options)),
+            InTexts::Same => Some(Takes::Next(program.short.options)),
+            InTexts::User(options) => Some(Takes::User(options)),
+            InTexts::Not => None,
+        };
+        program.names.iter().filter_map(move |name| Some((*name, takes?)))
+    });
+    programs.chain(PHRASES).collect()
+});
 
 /// Commands that read a password from a pipe.
 const READ_FROM_PIPES: [&str; 4] = ["--password-stdin", "--passphrase-fd 0", "sudo -S", "passwd --stdin"];
@@ -258,6 +262,8 @@ mod tests {
             ("gh secret set DEPLOY --body=hunter2 --repo a/b", "hunter2"),
             ("docker login -u ada -p hunter2 registry.test", "hunter2"),
             ("ldapsearch -D cn=admin -w hunter2 -b dc=x", "hunter2"),
+            ("ldapadd -D cn=admin -w hunter2 -f a.ldif", "hunter2"),
+            ("mariadb-dump -u root -phunter2 shop", "hunter2"),
             ("sqlcmd -S db -U sa -P hunter2 -Q 'select 1'", "hunter2"),
             ("CREATE USER a IDENTIFIED BY 'hunter2';", "hunter2"),
             ("gh secret set DEPLOY --body hunter2 --repo a/b", "hunter2"),

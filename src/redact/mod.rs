@@ -45,6 +45,7 @@ mod names;
 mod part;
 mod patterns;
 mod probe;
+mod programs;
 mod reach;
 mod readings;
 mod redactor;

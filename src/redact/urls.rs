@@ -91,13 +91,14 @@ impl<'a> Masking<'a> {
     /// Masks user information and the values of secret keys in every URL of a text, also in relative ones.
     pub(super) fn urls(&mut self, text: &str) -> Option<String> {
         let ends = |byte: u8| matches!(byte, b'&' | b'#' | b'>' | b'"') || byte.is_ascii_whitespace();
-        let without_user = self.user_information(text);
+        let without_user = self.without_users(text);
         let masked = self.pairs(without_user.as_deref().unwrap_or(text), false, ends, Others::Left);
         masked.or(without_user)
     }
 
-    /// `https://user:password@host/` -> `https://****@host/`
-    fn user_information(&mut self, text: &str) -> Option<String> {
+    /// `https://user:password@host/` -> `https://****@host/`. In the fields of an event that hold URLs a user name alone is masked,
+    /// too: it may be a token. Texts are full of names, so `authority` wants a password.
+    fn without_users(&mut self, text: &str) -> Option<String> {
         let mut out = String::new();
         let mut copied = 0;
         for (slashes, _) in text.match_indices("//") {
