@@ -182,7 +182,7 @@ fn serve_inside<S>(
     agent: Arc<Agent>,
     caller: Caller,
     inside: Inside,
-    upstream: Option<Upstream>,
+    upstream: Option<Box<Upstream>>,
     stream: S,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>>
 where
@@ -201,7 +201,7 @@ fn serve_http1<S>(
     agent: Arc<Agent>,
     caller: Option<Caller>,
     inside: Option<Inside>,
-    upstream: Option<Upstream>,
+    upstream: Option<Box<Upstream>>,
     stream: S,
 ) -> impl Future<Output = ()> + Send
 where
@@ -281,7 +281,7 @@ async fn serve_http2<S>(
     agent: Arc<Agent>,
     caller: Caller,
     inside: Inside,
-    upstream: Option<Upstream>,
+    upstream: Option<Box<Upstream>>,
     stream: S,
 ) where
     S: AsyncRead + AsyncWrite + Acknowledge + Unpin + Send + 'static,
@@ -417,7 +417,7 @@ mod tests {
     use super::*;
 
     type OverTls = Box<TlsStream<Prompt<TcpStream>>>;
-    type Arguments = (Arc<Shared>, Arc<Agent>, Option<Caller>, Option<Inside>, Option<Upstream>, OverTls);
+    type Arguments = (Arc<Shared>, Arc<Agent>, Option<Caller>, Option<Inside>, Option<Box<Upstream>>, OverTls);
 
     /// The size of what a function returns.
     fn returned_bytes<R>(_: impl FnOnce(Arguments) -> R) -> usize {

@@ -36,7 +36,7 @@ pub(super) struct AgentConnection {
     /// The tunnel. `None`: each request names its target.
     pub(super) inside: Option<Inside>,
     /// The upstream connection that this stream uses.
-    pub(super) upstream: Mutex<Option<Upstream>>,
+    pub(super) upstream: Mutex<Option<Box<Upstream>>>,
     /// Sends interim responses (HTTP/1.1 only).
     pub(super) interim: Option<Interim>,
     /// Sends trailers (HTTP/1.1 only).

@@ -28,7 +28,7 @@ pub(super) struct OriginResponse {
     /// Its head and content.
     pub(super) response: Response<Incoming>,
     /// The connection of the response.
-    pub(super) upstream: Upstream,
+    pub(super) upstream: Box<Upstream>,
     /// The rest of the request's content, if the response came before all of it was sent.
     pub(super) upload: Option<Upload<CapturedBody<Gated>>>,
 }
@@ -140,7 +140,7 @@ async fn upstream(
     target: &Target,
     version: Version,
     need: Need,
-) -> Result<(Upstream, bool), ProxyError> {
+) -> Result<(Box<Upstream>, bool), ProxyError> {
     let Call { connection, rules } = call;
     let mut slot = connection.upstream.lock().await;
     let pool = &connection.shared.pool;
@@ -180,7 +180,7 @@ async fn upstream(
 
 /// Keeps an HTTP/1.1 connection for this agent's next request. HTTP/2 connections are shared and stay in place. After a response,
 /// the connection belongs to this agent.
-pub(super) async fn keep_for_next(connection: &AgentConnection, mut upstream: Upstream, headers: &HeaderMap) {
+pub(super) async fn keep_for_next(connection: &AgentConnection, mut upstream: Box<Upstream>, headers: &HeaderMap) {
     if upstream.version() == Version::HTTP_2 {
         if authenticates_connection(headers) {
             connection.shared.pool.forget(&upstream);

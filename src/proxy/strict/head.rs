@@ -1,6 +1,7 @@
 //! Reads the complete head of one request, whose lines end in CR LF.
 
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 use http::Uri;
 use http::uri::Authority;
@@ -55,9 +56,10 @@ fn read_without(head: &[u8], bypass: Option<Bypass>) -> Result<Head, Violation> 
 }
 
 fn follows(head: &[u8]) -> Result<Follows, Violation> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    match request.parse(head) {
+    // Few are used, so the others are not written.
+    let mut fields = [const { MaybeUninit::uninit() }; FIELDS];
+    let mut request = httparse::Request::new(&mut []);
+    match request.parse_with_uninit_headers(head, &mut fields) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Ok(_) => return Err(Violation::malformed("the request's head does not end at its empty line")),
         Err(httparse::Error::TooManyHeaders) => {

@@ -23,7 +23,7 @@ pub(in crate::proxy) enum Decision {
 pub(in crate::proxy) struct Serving {
     pub(in crate::proxy) inside: Inside,
     /// The connection to the origin, if it could be opened.
-    pub(in crate::proxy) upstream: Option<Upstream>,
+    pub(in crate::proxy) upstream: Option<Box<Upstream>>,
     pub(in crate::proxy) stream: Decrypted,
 }
 

@@ -107,7 +107,7 @@ async fn connect(
     tunnel: &mut Tunnel,
     target: &Target,
     forbidden: Option<ProxyError>,
-) -> Result<Upstream, ProxyError> {
+) -> Result<Box<Upstream>, ProxyError> {
     if let Some(denied) = forbidden.filter(|error| matches!(error, ProxyError::EgressDenied { .. })) {
         return Err(denied);
     }

@@ -58,7 +58,7 @@ impl Tunnel {
         &mut self,
         target: &Target,
         version: Option<Version>,
-    ) -> Result<Upstream, ProxyError> {
+    ) -> Result<Box<Upstream>, ProxyError> {
         let origins = &self.rules.origins;
         if let Some(kept) = self.shared.pool.take(target, origins.generation, version) {
             return Ok(kept);

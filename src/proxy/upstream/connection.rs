@@ -49,7 +49,7 @@ const SHARED_STREAMS: usize = (ORIGIN_WINDOW_BYTES / H2_STREAM_WINDOW_BYTES) as 
 /// The largest header list over HTTP/2. hyper's default of 16 KiB is less than origins accept.
 const H2_HEADER_LIST_BYTES: u32 = 256 << 10;
 
-/// An open connection.
+/// An open connection. Always in a `Box`: it is passed on with each request, and is large.
 pub(in crate::proxy) struct Upstream {
     /// Where it leads.
     pub(in crate::proxy) target: Target,
@@ -90,12 +90,12 @@ impl Upstream {
         peer: SocketAddr,
         tls: Option<TlsFacts>,
         timings: Timings,
-    ) -> Self {
+    ) -> Box<Self> {
         let agent_place = match &sender {
             Sender::Http1(..) => None,
             Sender::Http2(.., load) => load.enter(SHARED_STREAMS).map(Arc::new),
         };
-        Self {
+        Box::new(Self {
             target: target.clone(),
             sender,
             peer,
@@ -107,7 +107,7 @@ impl Upstream {
             task,
             agent_place,
             stream_place: None,
-        }
+        })
     }
 
     /// Its HTTP version.
@@ -120,24 +120,24 @@ impl Upstream {
 
     /// Another handle on the same connection for the same agent connection, because HTTP/2 carries many requests at once. `None` for
     /// HTTP/1.1.
-    pub(in crate::proxy) fn shared(&self) -> Option<Self> {
+    pub(in crate::proxy) fn shared(&self) -> Option<Box<Self>> {
         self.handle(self.agent_place.clone())
     }
 
     /// A handle for another agent connection. `None`: it is HTTP/1.1, or has no room.
-    pub(super) fn for_another_agent(&self) -> Option<Self> {
+    pub(super) fn for_another_agent(&self) -> Option<Box<Self>> {
         let place = self.load()?.enter(self.shared_streams())?;
         self.handle(Some(Arc::new(place)))
     }
 
     /// A handle that no agent connection uses. `None` for HTTP/1.1.
-    pub(super) fn for_the_pool(&self) -> Option<Self> {
+    pub(super) fn for_the_pool(&self) -> Option<Box<Self>> {
         self.handle(None)
     }
 
-    fn handle(&self, agent_place: Option<Arc<AgentPlace>>) -> Option<Self> {
+    fn handle(&self, agent_place: Option<Arc<AgentPlace>>) -> Option<Box<Self>> {
         let Sender::Http2(sender, settings, waiting, load) = &self.sender else { return None };
-        Some(Self {
+        Some(Box::new(Self {
             target: self.target.clone(),
             sender: Sender::Http2(sender.clone(), settings.clone(), waiting.clone(), load.clone()),
             peer: self.peer,
@@ -149,7 +149,7 @@ impl Upstream {
             task: self.task.clone(),
             agent_place,
             stream_place: None,
-        })
+        }))
     }
 
     /// What it carries. `None` for HTTP/1.1.
@@ -308,7 +308,7 @@ pub(in crate::proxy) async fn open(
     target: &Target,
     expected: Option<Version>,
     dialled: Option<Dialled>,
-) -> Result<Upstream, ProxyError> {
+) -> Result<Box<Upstream>, ProxyError> {
     let limit = origins.connect_timeout;
     let deadline = tokio::time::Instant::now() + limit;
     let Dialled { stream, peer, mut timings } = match dialled {

@@ -44,7 +44,7 @@ struct Inner {
 }
 
 struct Kept {
-    upstream: Upstream,
+    upstream: Box<Upstream>,
     /// When it came here.
     since: IdleSince,
 }
@@ -72,7 +72,7 @@ impl Pool {
         target: &Target,
         generation: u32,
         version: Option<Version>,
-    ) -> Option<Upstream> {
+    ) -> Option<Box<Upstream>> {
         let mut inner = self.0.lock();
         if inner.generation != generation {
             return None;
@@ -80,7 +80,7 @@ impl Pool {
         let list = inner.by_target.get_mut(target)?;
         let before = list.len();
         list.retain(Kept::is_fresh);
-        let mut found: Option<Upstream> = None;
+        let mut found: Option<Box<Upstream>> = None;
         for at in (0..list.len()).rev() {
             let Some(kept) = list.get(at).filter(|kept| version.is_none_or(|v| v == kept.upstream.version())) else {
                 continue;
@@ -117,7 +117,7 @@ impl Pool {
     }
 
     /// Keeps a connection for the caller's other agent connections: an unused one, or one of HTTP/2 that may be in use.
-    pub(in crate::proxy) fn keep(&self, upstream: Upstream) {
+    pub(in crate::proxy) fn keep(&self, upstream: Box<Upstream>) {
         let kept = match upstream.load() {
             Some(_) => upstream.for_the_pool(),
             None => upstream.is_idle().then_some(upstream),
