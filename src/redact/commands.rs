@@ -9,11 +9,11 @@ use memchr::memmem::Finder;
 use super::judge::{placeholder, strong};
 use super::programs::{InTexts, PROGRAMS};
 use super::reach::looked;
-use super::value::backslashes_at;
+use super::value::{self, backslashes_at};
 use super::work::steps;
 
 /// Where a command has its password.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Takes {
     /// Right behind the flag, without a space.
     Glued(&'static str),
@@ -68,8 +68,12 @@ const READ_FROM_PIPES: [&str; 4] = ["--password-stdin", "--passphrase-fd 0", "su
 pub(super) const COMMAND: &str = "command.password";
 /// A command is read up to this length, in bytes.
 const LINE_MAX_BYTES: usize = 2048;
+/// Others of its kind are read with it up to this length, in bytes.
+const COVERED_MAX_BYTES: usize = 1536;
 /// The most short flags in one word that are looked at.
 const CLUSTER_MAX_BYTES: usize = 6;
+/// The second password of a command is searched for in so many bytes.
+const SECOND_MAX_BYTES: usize = 192;
 /// The pipe behind a password is searched for in so many bytes.
 const PIPED_MAX_BYTES: usize = 256;
 
@@ -78,53 +82,152 @@ pub(super) fn words() -> impl Iterator<Item = &'static str> {
     COMMANDS.iter().map(|(word, _)| *word)
 }
 
-/// The password of command `which`, whose word ends at `end`; and up to where the command was read.
-pub(super) fn password(text: &[u8], which: usize, end: usize) -> (Option<Range<usize>>, usize) {
-    let (_, takes) = COMMANDS[which];
-    let mut words = Words { text, at: end, limit: text.len().min(end + LINE_MAX_BYTES) };
-    let found = match takes {
-        Takes::Here => words.next().filter(|word| !placeholder(&text[word.clone()])),
-        Takes::Strong => words.next().filter(|word| strong(&text[word.clone()])),
+/// Up to where commands were read. One that stands in the reach of another has been read only if that one is of its kind, or else the
+/// secrets behind it would be missed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Reads {
+    /// In front of this place.
+    pub(super) end: usize,
+    /// A bit for each kind of command that was read so far.
+    pub(super) kinds: u32,
+}
+
+impl Reads {
+    /// Whether the command whose word begins at `start` has been read.
+    pub(super) fn has(self, which: usize, start: usize) -> bool {
+        start < self.end && self.kinds & kind(which) != 0
+    }
+
+    /// Notes that this command was read, and all others of its kind in front of `end`.
+    pub(super) fn put(&mut self, which: usize, start: usize, end: usize) {
+        let (new, old) = (end.saturating_sub(start), self.end.saturating_sub(start));
+        // Each kind is read twice at most: one that reads much further than the others begins anew.
+        if (old..=2 * old).contains(&new) {
+            self.kinds |= kind(which);
+        } else if new > old {
+            *self = Self { end, kinds: kind(which) };
+        }
+    }
+}
+
+/// The bit of a command. Those that have their passwords in the same place are read alike.
+fn kind(which: usize) -> u32 {
+    static KINDS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+        let mut places: Vec<Takes> = Vec::new();
+        let mut bit = |takes: &Takes| {
+            let known = places.iter().position(|place| place == takes);
+            1 << known.unwrap_or_else(|| {
+                places.push(*takes);
+                places.len() - 1
+            })
+        };
+        COMMANDS.iter().map(|(_, takes)| bit(takes)).collect()
+    });
+    KINDS[which]
+}
+
+/// How far a command was read.
+pub(super) struct Read {
+    /// Up to here.
+    pub(super) end: usize,
+    /// All commands of its kind in front of this place were read with it.
+    pub(super) covers: usize,
+}
+
+/// Gives the passwords of command `which`, whose word is `command`.
+pub(super) fn passwords(
+    text: &[u8],
+    which: usize,
+    command: Range<usize>,
+    mut give: impl FnMut(Range<usize>),
+) -> Read {
+    let (_, takes) = &COMMANDS[which];
+    let (mut words, end) = (Words::behind(text, &command), command.end);
+    match takes {
+        Takes::Here | Takes::Strong => {
+            if let Some(word) = words.next() {
+                words.covers(word.start);
+                let value = &text[word.clone()];
+                if if *takes == Takes::Here { !placeholder(value) } else { strong(value) } {
+                    give(word);
+                }
+            }
+        }
         Takes::BehindUser(flag) => {
             let line = &text[end..words.limit];
-            let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
-            looked(end..end + line.len() + 1);
-            // The rest of the line belongs to this command.
-            words.at = end + line.len();
-            memchr::memmem::find(&line.to_ascii_lowercase(), flag.as_bytes()).and_then(|user| {
+            let line = &line[..words.holder.end_in(line)];
+            looked(end..end + line.len() + 2);
+            let user = memchr::memmem::find(&line.to_ascii_lowercase(), flag.as_bytes());
+            let password = user.and_then(|user| {
                 let space = memchr::memchr(b' ', &line[user..])?;
                 words.at = end + user + space;
-                words.next().filter(|word| text[word.start] != b'/' && strong_or_word(text, word))
-            })
-        }
-        Takes::Piped => words.find(|word| !text[word.clone()].starts_with(b"-")).filter(|word| {
-            // A short reach, so that a text of many such commands stays cheap.
-            let rest = &text[word.end..words.limit.min(word.end + PIPED_MAX_BYTES)];
-            looked(word.end..word.end + PIPED_MAX_BYTES);
-            let piped = memchr::memchr2(b'|', b'\n', rest).filter(|at| rest[*at] == b'|').is_some_and(|pipe| {
-                let next = &rest[pipe + 1..];
-                let next = &next[..memchr::memchr2(b'|', b'\n', next).unwrap_or(next.len())];
-                reads_from_a_pipe(next)
+                // The name of a domain ends with a backslash, and so does a line in a string.
+                let may_be_next_line = line[user..][..space].windows(2).any(|pair| matches!(pair, b"\\n" | b"\\r"));
+                words.next().filter(|word| {
+                    text[word.start] != b'/'
+                        && strong_or_word(text, word)
+                        && (!may_be_next_line || strong(&text[word.clone()]))
+                })
             });
-            piped && strong_or_word(text, word)
-        }),
-        Takes::Glued(flag) => words.by_ref().find_map(|word| {
-            let glued = word.start + flag.len()..word.end;
-            (text[word].starts_with(flag.as_bytes()) && strong_or_word(text, &glued)).then_some(glued)
-        }),
-        Takes::Next(flag) => behind(text, &mut words, &[flag], |word, place| {
-            // `-port` is another flag.
-            let is_password = match place {
+            words.at = words.at.max(end + line.len());
+            words.covers(end + user.unwrap_or(line.len()));
+            password.into_iter().for_each(give);
+        }
+        Takes::Piped => {
+            if let Some(word) = words.find(|word| !text[word.clone()].starts_with(b"-")) {
+                words.covers(word.start);
+                if is_piped(&words) && strong_or_word(text, &word) {
+                    give(word);
+                }
+            }
+        }
+        Takes::Glued(flag) => {
+            let password = words.by_ref().find_map(|word| {
+                let glued = word.start + flag.len()..word.end;
+                (text[word].starts_with(flag.as_bytes()) && strong_or_word(text, &glued)).then_some(glued)
+            });
+            password.into_iter().for_each(give);
+        }
+        Takes::Next(flag) => {
+            let mut values = Values::of(&mut words, std::slice::from_ref(flag));
+            let password = values.find(|(word, place)| match place {
+                // `-port` is another flag.
                 Place::Glued => strong(&text[word.clone()]),
-                Place::Next | Place::Assigned => strong_or_word(text, &word),
-            };
-            is_password.then_some(word)
-        }),
-        Takes::User(flags) => behind(text, &mut words, flags, |word, _| user(text, &word)),
-    };
+                Place::Next | Place::Assigned => strong_or_word(text, word),
+            });
+            password.into_iter().for_each(|(word, _)| give(word));
+        }
+        Takes::User(flags) => {
+            let next = |words: &mut Words<'_>| Values::of(words, flags).find_map(|(word, _)| user(text, &word));
+            let first = next(&mut words);
+            // There may be one for the server and one for a proxy.
+            let second = first.as_ref().and_then(|first| {
+                words.covers(first.end);
+                words.limit = words.limit.min(first.end + SECOND_MAX_BYTES);
+                next(&mut words)
+            });
+            first.into_iter().chain(second).for_each(give);
+        }
+    }
     looked(end.saturating_sub(1)..words.at + 1);
-    steps(words.at - end);
-    (found, words.at)
+    steps(words.at.saturating_sub(end));
+    Read { end: words.at, covers: words.covers.min(words.at) }
+}
+
+/// Whether a command that reads a password stands behind a pipe at the end of these words.
+fn is_piped(words: &Words<'_>) -> bool {
+    // A short reach, so that a text of many such commands stays cheap.
+    let (text, start) = (words.text, words.at);
+    let limit = words.limit.min(start + PIPED_MAX_BYTES).max(start);
+    looked(start..start + PIPED_MAX_BYTES);
+    let pipe = memchr::memchr2(b'|', b'\n', &text[start..limit]).map(|pipe| start + pipe);
+    pipe.filter(|pipe| text[*pipe] == b'|').is_some_and(|pipe| {
+        let mut before = Words { limit: pipe, ..words.clone() };
+        before.by_ref().for_each(drop);
+        let next = &text[pipe + 1..limit];
+        let next = &next[..memchr::memchr2(b'|', b'\n', next).unwrap_or(next.len())];
+        !before.ended && reads_from_a_pipe(&next[..words.holder.end_in(next)])
+    })
 }
 
 /// Where the value of a flag stands.
@@ -137,24 +240,41 @@ enum Place {
     Glued,
 }
 
-/// What `accept` makes of the first value of one of these flags.
-fn behind(
-    text: &[u8],
-    words: &mut Words<'_>,
-    flags: &[&str],
-    accept: impl Fn(Range<usize>, Place) -> Option<Range<usize>>,
-) -> Option<Range<usize>> {
-    let mut is_value = false;
-    words.find_map(|word| {
-        if std::mem::take(&mut is_value)
-            && let Some(found) = accept(word.clone(), Place::Next)
-        {
-            return Some(found);
+/// The values of some flags. A word behind a flag may also be a flag.
+struct Values<'w, 't> {
+    words: &'w mut Words<'t>,
+    flags: &'w [&'static str],
+    /// The word that may be a flag, although it stands behind one.
+    again: Option<Range<usize>>,
+    is_value: bool,
+}
+
+impl<'w, 't> Values<'w, 't> {
+    fn of(words: &'w mut Words<'t>, flags: &'w [&'static str]) -> Self {
+        Self { words, flags, again: None, is_value: false }
+    }
+}
+
+impl Iterator for Values<'_, '_> {
+    type Item = (Range<usize>, Place);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            let again = self.again.take();
+            let is_again = again.is_some();
+            let word = again.or_else(|| self.words.next())?;
+            if !is_again && std::mem::take(&mut self.is_value) {
+                self.again = Some(word.clone());
+                return Some((word, Place::Next));
+            }
+            let flag = self.flags.iter().find_map(|flag| value_in(&self.words.text[word.clone()], flag));
+            let Some((value, place)) = flag else { continue };
+            self.is_value = value == word.len();
+            if !self.is_value {
+                return Some((word.start + value..word.end, place));
+            }
         }
-        let (value, place) = flags.iter().find_map(|flag| value_in(&text[word.clone()], flag))?;
-        is_value = value == word.len();
-        if is_value { None } else { accept(word.start + value..word.end, place) }
-    })
+    }
 }
 
 /// Where the value of a flag begins in a word; at its end: the value is the next word. Short flags also stand in clusters (`-su`).
@@ -198,38 +318,181 @@ fn strong_or_word(text: &[u8], range: &Range<usize>) -> bool {
             && !placeholder(value))
 }
 
+/// What holds a command.
+#[derive(Clone, Copy)]
+enum Holder {
+    /// A string whose quotes have so many backslashes.
+    String(u8, usize),
+    /// The array whose first string is the command.
+    Array(u8),
+    /// This is not known: the command does not begin what holds it.
+    Unknown,
+}
+
+impl Holder {
+    fn of(text: &[u8], command: &Range<usize>) -> Self {
+        let behind = command.end + value::backslashes_at(text, command.end);
+        if let Some(quote @ (b'"' | b'\'')) = text.get(behind) {
+            return Self::Array(*quote);
+        }
+        let Some(last) = command.start.checked_sub(1) else { return Self::Unknown };
+        match text[last] {
+            quote @ (b'"' | b'\'') => Self::String(quote, value::backslashes(text, last)),
+            // An escaped line end has one backslash more than the quotes of its string.
+            b'n' => match value::backslashes(text, last) {
+                slashes if slashes.is_power_of_two() => Self::String(b'"', slashes - 1),
+                _ => Self::Unknown,
+            },
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Whether a quote that stands at `at`, with so many backslashes before that, ends what holds the command. `is_open`: whether the
+    /// command has a quote that is not closed yet.
+    fn ends_at(self, text: &[u8], at: usize, slashes: usize, is_open: bool) -> bool {
+        let quote = text[at];
+        match self {
+            Self::String(of_holder, level) if quote == of_holder => slashes <= level,
+            Self::Array(_) => false,
+            _ if is_open => false,
+            // A quote that begins something stands behind a space, and before something.
+            Self::String(..) | Self::Unknown => {
+                let start = at - slashes;
+                looked(start.saturating_sub(1)..at + 2);
+                let opens = start == 0 || matches!(text[start - 1], b' ' | b'\t' | b'\n' | b'=' | b'(' | b'[' | b',');
+                let next = text.get(at + 1).copied();
+                !opens
+                    && match next {
+                        Some(next) if next.is_ascii_whitespace() => quote == b'"',
+                        Some(next) => matches!(next, b',' | b'}' | b']' | b')' | b'>' | b'/' | b':' | b';'),
+                        None => true,
+                    }
+            }
+        }
+    }
+
+    /// Where what holds a command ends in the rest of a line.
+    fn end_in(self, line: &[u8]) -> usize {
+        let line = &line[..memchr::memchr(b'\n', line).unwrap_or(line.len())];
+        let quotes = memchr::memchr2_iter(b'"', b'\'', line);
+        let mut ends = quotes.filter(|at| {
+            let slashes = line[..*at].iter().rev().take_while(|byte| **byte == b'\\').count();
+            self.ends_at(line, *at, slashes, false)
+        });
+        ends.next().unwrap_or(line.len())
+    }
+}
+
 /// The words of a command line, or the strings of an array of them.
+#[derive(Clone)]
 struct Words<'t> {
     text: &'t [u8],
     at: usize,
     limit: usize,
+    holder: Holder,
+    /// The quote that is open.
+    open: Option<u8>,
+    /// Where the last word began.
+    last: usize,
+    /// Whether the string that holds them, or their line, has ended.
+    ended: bool,
+    /// Commands in front of this place are words that were given, and have the same words behind them.
+    covers: usize,
+}
+
+impl<'t> Words<'t> {
+    /// Those behind a command.
+    fn behind(text: &'t [u8], command: &Range<usize>) -> Self {
+        let end = command.end;
+        let holder = Holder::of(text, command);
+        let open = if let Holder::Array(quote) = holder { Some(quote) } else { None };
+        let limit = text.len().min(end + LINE_MAX_BYTES);
+        // What begins near the limit may go on behind it.
+        let covers = if limit < text.len() { end + COVERED_MAX_BYTES } else { limit };
+        Self { text, at: end, limit, holder, open, last: command.start, ended: false, covers }
+    }
+
+    /// Commands behind this place are not among these words.
+    fn covers(&mut self, until: usize) {
+        self.covers = self.covers.min(until);
+    }
+
+    /// Goes behind the quote at a place, which has so many backslashes. Returns whether the words end there.
+    fn ends_at_quote(&mut self, at: usize, slashes: usize) -> bool {
+        let quote = self.text[at];
+        if self.holder.ends_at(self.text, at, slashes, self.open.is_some()) {
+            return true;
+        }
+        match self.open {
+            Some(open) if open == quote => self.open = None,
+            Some(_) => {}
+            None if self.is_apostrophe(at) => {}
+            None => self.open = Some(quote),
+        }
+        false
+    }
+
+    /// Whether a quote stands in a word (`doesn't`), and not in a flag (`-p'…'`).
+    fn is_apostrophe(&self, at: usize) -> bool {
+        self.text[at] == b'\'' && self.text[at - 1].is_ascii_alphanumeric() && self.text[self.last] != b'-'
+    }
+
+    /// Goes to the start of the next word. Returns whether there may be one.
+    fn is_before_a_word(&mut self) -> bool {
+        while self.at < self.limit && separates(self.text[self.at]) {
+            let slashes = backslashes_at(self.text, self.at);
+            let at = self.at + slashes;
+            match self.text.get(at) {
+                // A backslash at a line end continues the command. Escaped, both have three times the backslashes of a line end.
+                Some(b'\n') if slashes > 0 => self.at = at + 1,
+                Some(b'n') if slashes > 0 && slashes.is_multiple_of(3) => self.at = at + 1,
+                Some(b'n' | b'r') if slashes > 0 => return false,
+                Some(b'"' | b'\'') => {
+                    if self.ends_at_quote(at, slashes) {
+                        return false;
+                    }
+                    self.at = at + 1;
+                }
+                _ => self.at += slashes.max(1),
+            }
+        }
+        self.at < self.limit
+    }
+}
+
+fn separates(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b',' | b'=' | b'[' | b'\\')
 }
 
 impl Iterator for Words<'_> {
     type Item = Range<usize>;
 
     fn next(&mut self) -> Option<Range<usize>> {
-        let separates = |byte: u8| matches!(byte, b' ' | b'\t' | b'"' | b'\'' | b',' | b'=' | b'[' | b'\\');
-        let ends = |byte: u8| matches!(byte, b'\n' | b'|' | b';' | b'}' | b'>');
-        while self.at < self.limit && separates(self.text[self.at]) {
-            // An escaped line end ends the command; a backslash at a line end continues it.
-            let slashes = backslashes_at(self.text, self.at);
-            if slashes > 0 && matches!(self.text.get(self.at + slashes), Some(b'n' | b'r')) {
-                return None;
-            }
-            self.at += slashes.max(1);
+        if self.ended || !self.is_before_a_word() {
+            self.ended |= self.at < self.limit;
+            return None;
         }
+        let is_array = matches!(self.holder, Holder::Array(_));
+        let ends = |byte: u8| matches!(byte, b'\n' | b'|' | b';' | b'}' | b'>') || (is_array && byte == b']');
         let start = self.at;
-        let quoted = start > 0 && matches!(self.text[start - 1], b'"' | b'\'');
+        let quoted = self.open.is_some() && matches!(self.text[start - 1], b'"' | b'\'');
+        let mut spaced = false;
         while self.at < self.limit {
             let byte = self.text[self.at];
             let inside = quoted && !matches!(byte, b'"' | b'\'' | b'\\' | b'\n');
             if !inside && (ends(byte) || (byte != b'=' && separates(byte))) {
                 break;
             }
+            spaced |= byte == b' ';
             self.at += 1;
         }
-        (self.at > start).then_some(start..self.at)
+        if spaced {
+            // A command in it has other words behind it.
+            self.covers(start);
+        }
+        self.last = start;
+        self.ended = self.at == start;
+        (!self.ended).then_some(start..self.at)
     }
 }
 
@@ -237,10 +500,14 @@ impl Iterator for Words<'_> {
 mod tests {
     use super::*;
 
-    fn found(text: &str) -> Option<&str> {
-        let which = COMMANDS.iter().rposition(|(word, _)| text.to_ascii_lowercase().contains(word))?;
-        let end = text.to_ascii_lowercase().find(COMMANDS[which].0)? + COMMANDS[which].0.len();
-        password(text.as_bytes(), which, end).0.map(|range| &text[range])
+    /// The passwords of the last command of the table that stands in a text.
+    fn found(text: &str) -> Vec<&str> {
+        let lower = text.to_ascii_lowercase();
+        let Some(which) = COMMANDS.iter().rposition(|(word, _)| lower.contains(word)) else { return Vec::new() };
+        let start = lower.find(COMMANDS[which].0).unwrap();
+        let mut found = Vec::new();
+        passwords(text.as_bytes(), which, start..start + COMMANDS[which].0.len(), |range| found.push(&text[range]));
+        found
     }
 
     #[test]
@@ -272,9 +539,20 @@ mod tests {
             (r"net use Z: \\nas\share /user:DOM\ada hunter2 /persistent:yes", "hunter2"),
             ("echo 'hunter2' | docker login -u ada --password-stdin", "hunter2"),
             ("echo -n hunter2 | sudo -S true", "hunter2"),
+            ("curl -d '{\"a\":\"b\",\"c\":1}' -u ada:hunter2 x", "hunter2"),
+            ("curl -H \"X: y\" -u ada:hunter2 x", "hunter2"),
+            (r#"{"cmd":"curl -d \"{\\\"a\\\":\\\"b\\\"}\" -u ada:hunter2"}"#, "hunter2"),
+            ("curl doesn't ask, but it can with -u ada:hunter2", "hunter2"),
+            ("curl -sS \\\n  -u ada:hunter2 \\\n  https://a.test", "hunter2"),
+            (r#"{"cmd":"curl -sS \\\n -u ada:hunter2"}"#, "hunter2"),
         ] {
-            assert_eq!(found(text), Some(password), "{text}");
+            assert_eq!(found(text), [password], "{text}");
         }
+    }
+
+    #[test]
+    fn the_password_for_a_proxy_is_found_too() {
+        assert_eq!(found("curl -u ada:hunter2 -x proxy.test -U ada:hunter3 https://a.test"), ["hunter2", "hunter3"]);
     }
 
     #[test]
@@ -284,6 +562,16 @@ mod tests {
             "mysql -P 3306",
             "curl -u \"$USER:$PASSWORD\" x",
             "curl -o out https://a.test\nuser -u a:hunter2",
+            "curl -o out https://a.test \nuser -u a:hunter2",
+            r#"{"cmd":"curl -o out","b":"-u a:hunter2"}"#,
+            r#"{"cmd":"run curl -o out","b":"-u a:hunter2"}"#,
+            r#"{"a":"{\"cmd\":\"curl -o \\\"x\\\"\",\"b\":\"-u a:hunter2\"}"}"#,
+            r#"{"cmd":"x\ncurl -o out","b":"-u a:hunter2"}"#,
+            r#"["curl","-o","out"],["-u","a:hunter2"]"#,
+            "run('curl -o out', 'x -u a:hunter2')",
+            r#"<a cmd="curl -o out" b="-u a:hunter2"/>"#,
+            r#"["echo 'hunter2'", "x | sudo -S true"]"#,
+            r#"["net use Z:","/user:ada hunter2"]"#,
             "docker run --user 1000:1000 x",
             "curl -XPUT -sS https://a.test:8080/b",
             "docker login -u ada --profile dev",
@@ -294,8 +582,9 @@ mod tests {
             "echo done; docker login --password-stdin < file",
             "echo $TOKEN | docker login --password-stdin",
             r"net use Z: \\srv\share /user:ada",
+            r"net use Z: \\srv\share /user:ada\nmot de passe : requis",
         ] {
-            assert_eq!(found(text), None, "{text}");
+            assert!(found(text).is_empty(), "{text}");
         }
     }
 }

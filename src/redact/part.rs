@@ -104,21 +104,23 @@ pub(super) struct Carry {
     pub(super) name: usize,
     /// Commands were read up to here.
     pub(super) command: usize,
+    /// Of these kinds, as bits.
+    pub(super) commands: u32,
     /// Names of services were examined up to here.
     pub(super) service: usize,
 }
 
 impl Carry {
     /// All its numbers.
-    pub(super) fn numbers(&self) -> [usize; 7] {
-        let Self { at, container, bare, dull, name, command, service } = *self;
-        [at, container, bare, dull, name, command, service]
+    pub(super) fn numbers(&self) -> [usize; 8] {
+        let Self { at, container, bare, dull, name, command, commands, service } = *self;
+        [at, container, bare, dull, name, command, commands as usize, service]
     }
 
     /// The same behind the end of a later part, which is so many bytes further on.
     pub(super) fn further(&self, bytes: usize) -> Self {
         // Without `each`, because this is done for each hit.
-        let Self { at, container, bare, dull, name, command, service } = *self;
+        let Self { at, container, bare, dull, name, command, commands, service } = *self;
         let behind = |place: usize| place.saturating_sub(bytes);
         Self {
             at: behind(at),
@@ -127,6 +129,8 @@ impl Carry {
             dull: behind(dull),
             name: behind(name),
             command: behind(command),
+            // None is known where none was read.
+            commands: if command > bytes { commands } else { 0 },
             service: behind(service),
         }
     }
@@ -143,10 +147,10 @@ impl Carry {
         }
     }
 
-    /// The same with each of these numbers changed.
+    /// The same with each of these places changed.
     pub(super) fn each(&self, change: impl Fn(Fields, usize) -> usize) -> Self {
         let [container, bare, dull, name, command, service] = Fields::ALL.map(|field| change(field, self.get(field)));
-        Self { at: self.at, container, bare, dull, name, command, service }
+        Self { at: self.at, container, bare, dull, name, command, commands: self.commands, service }
     }
 }
 

@@ -78,7 +78,8 @@ mod tests {
 
     /// What is known of the places that a search has not passed.
     fn ahead(carry: &Carry) -> Carry {
-        carry.each(|_, place| if place > carry.at { place } else { 0 })
+        let commands = if carry.command > carry.at { carry.commands } else { 0 };
+        Carry { commands, ..carry.each(|_, place| if place > carry.at { place } else { 0 }) }
     }
 
     fn find<'t>(text: &'t str, part: Range<usize>, ends: Ends, beside: Beside<'_, 't, 'static>) -> Searched<'static> {

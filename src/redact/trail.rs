@@ -96,8 +96,11 @@ impl<'f> Follower<'f> {
             && step.looked.end <= gap.end
         {
             let before = self.steps.before(self.next);
-            if !step.touched.but(same).all(|field| self.is_alike(&gap, before.at, before.get(field), here.get(field)))
-            {
+            let alike = |field| {
+                self.is_alike(&gap, before.at, before.get(field), here.get(field))
+                    && (field != Fields::COMMAND || before.command <= before.at || before.commands == here.commands)
+            };
+            if !step.touched.but(same).all(alike) {
                 break;
             }
             same = same.and(step.touched);
@@ -110,7 +113,8 @@ impl<'f> Follower<'f> {
         let behind = self.steps.before(self.next);
         (self.next > first).then(|| {
             let taken = |field, own| if same.has(field) { self.cast(&gap, behind.get(field)) } else { own };
-            Carry { at: gap.here(behind.at), ..here.each(taken) }
+            let commands = if same.has(Fields::COMMAND) { behind.commands } else { here.commands };
+            Carry { at: gap.here(behind.at), commands, ..here.each(taken) }
         })
     }
 

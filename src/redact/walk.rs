@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::commands;
+use super::commands::{self, Reads};
 use super::finding::{Ends, Finding, Show};
 use super::judge::{OPAQUE_MAX_BYTES, bare_looks_secret, looks_secret, mixed, placeholder, reference, strong};
 use super::mask::{TAG_BYTES, is_mask};
@@ -59,8 +59,8 @@ pub(super) struct Walk<'n, 't> {
     name_end: usize,
     /// The work of examinations since this was asked, without what each hit takes.
     work: usize,
-    /// Commands were read up to here.
-    command_end: usize,
+    /// Commands that were read.
+    commands: Reads,
     /// Names of services were examined up to here.
     service_end: usize,
     /// The fields above that the last hit depended on or has changed.
@@ -85,7 +85,7 @@ impl<'n, 't> Walk<'n, 't> {
             unmasked_end: 0,
             name_end: 0,
             work: 0,
-            command_end: 0,
+            commands: Reads::default(),
             service_end: 0,
             touched: Fields::NONE,
             wants: Wants::Nothing,
@@ -96,9 +96,10 @@ impl<'n, 't> Walk<'n, 't> {
 
     /// Continues a search at the start of a part of the text. Returns the place of the next search.
     pub(super) fn resume(&mut self, start: usize, carry: Carry) -> usize {
-        let Carry { at, container, bare, dull, name, command, service } = carry;
+        let Carry { at, container, bare, dull, name, command, commands, service } = carry;
         (self.container_end, self.bare_end, self.dull_end) = (start + container, start + bare, start + dull);
-        (self.name_end, self.command_end, self.service_end) = (start + name, start + command, start + service);
+        (self.name_end, self.service_end) = (start + name, start + service);
+        self.commands = Reads { end: start + command, kinds: commands };
         start + at
     }
 
@@ -110,7 +111,8 @@ impl<'n, 't> Walk<'n, 't> {
             bare: self.bare_end,
             dull: self.dull_end,
             name: self.name_end,
-            command: self.command_end,
+            command: self.commands.end,
+            commands: self.commands.kinds,
             service: self.service_end,
         };
         whole.further(end)
@@ -201,13 +203,15 @@ impl<'n, 't> Walk<'n, 't> {
         self.touch(Fields::COMMAND);
         looked(hit.start.saturating_sub(1)..hit.end);
         let begins = hit.start == 0 || !self.text[hit.start - 1].is_ascii_alphanumeric();
-        if !begins || hit.start < self.command_end {
+        if !begins || self.commands.has(which, hit.start) {
             return None;
         }
-        let (password, end) = commands::password(self.text, which, hit.end);
-        self.work += COMMAND_WORK + end.saturating_sub(hit.end) * VALUE_BYTE_WORK;
-        self.command_end = end;
-        self.push(password?, commands::COMMAND, Show::Password);
+        let (start, end) = (hit.start, hit.end);
+        let read = commands::passwords(self.text, which, hit, |password| {
+            self.push(password, commands::COMMAND, Show::Password);
+        });
+        self.work += COMMAND_WORK + read.end.saturating_sub(end) * VALUE_BYTE_WORK;
+        self.commands.put(which, start, read.covers);
         None
     }
 
