@@ -50,6 +50,12 @@ impl Spare {
         Self { work: WORK_A_BYTE * text.len() + WORK_AT_LEAST, deadline }
     }
 
+    /// For tests that may do any amount of work.
+    #[cfg(test)]
+    pub(super) fn unlimited(deadline: Deadline) -> Self {
+        Self { work: usize::MAX, deadline }
+    }
+
     /// The limits of the next search.
     pub(super) fn limits(&self) -> Limits {
         Limits { work: self.work, ..Limits::of(self.deadline) }
